@@ -1,0 +1,94 @@
+// The module qlangevin._native: pointers, sizes and scalars in; no torch. The caller checks dtype, device, layout, lifetime.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "cpu/plan.h"
+
+namespace py = pybind11;
+using ql::cpu::Storage;
+
+namespace {
+
+Storage storage_of(const std::string& name) {
+  if (name == "float32") return Storage::float32;
+  if (name == "bfloat16") return Storage::bfloat16;
+  if (name == "float16") return Storage::float16;
+  throw std::invalid_argument("storage type '" + name + "' is not one of: float32, bfloat16, float16");
+}
+
+template <class T>
+T* pointer_of(py::handle address) {
+  return reinterpret_cast<T*>(address.cast<uintptr_t>());
+}
+
+ql::cpu::Tensor tensor_of(const py::dict& facts) {
+  ql::cpu::Tensor tensor{};
+  tensor.param = pointer_of<void>(facts["param"]);
+  const py::list states = facts["states"];
+  if (states.size() > static_cast<size_t>(ql::cpu::kMaxStateTensors)) throw std::invalid_argument("too many state tensors");
+  for (size_t k = 0; k < states.size(); ++k) tensor.states[k] = pointer_of<void>(states[k]);
+  tensor.size = facts["size"].cast<int64_t>();
+  tensor.offset = facts["offset"].cast<int64_t>();
+  tensor.key = facts["key"].cast<uint64_t>();
+  tensor.noise = facts["noise"].cast<bool>();
+  return tensor;
+}
+
+std::unique_ptr<ql::cpu::Plan> make_plan(const std::string& rule, const std::vector<std::string>& storage,
+                                         const py::list& tensors, const std::string& cpu) {
+  if (storage.size() != 3) throw std::invalid_argument("storage names the types of param, grad and state");
+  ql::cpu::Description description{rule, cpu, storage_of(storage[0]), storage_of(storage[1]), storage_of(storage[2]), {}, {}, {}};
+  for (const py::handle item : tensors) {
+    const auto facts = py::reinterpret_borrow<py::dict>(item);
+    description.tensors.push_back(tensor_of(facts));
+    description.groups.push_back(facts["group"].cast<int32_t>());
+    description.steps.push_back(pointer_of<int64_t>(facts["step"]));
+  }
+  return std::make_unique<ql::cpu::Plan>(std::move(description));
+}
+
+void step_plan(ql::cpu::Plan& plan, const py::list& grads, const std::vector<ql::Hyper>& hypers,
+               const std::vector<double>& grad_multipliers, uint32_t chain, int threads) {
+  ql::cpu::StepInput input{{}, hypers, grad_multipliers, chain, threads};
+  input.grads.reserve(grads.size());
+  for (const py::handle grad : grads) input.grads.push_back(pointer_of<const void>(grad));
+  const py::gil_scoped_release release;
+  plan.step(input);
+}
+
+ql::Hyper make_hyper(const py::dict& values) {
+  ql::Hyper h;
+  h.lr = values["lr"].cast<double>();
+  h.temperature = values["temperature"].cast<double>();
+  h.weight_decay = values["weight_decay"].cast<double>();
+  h.decoupled_weight_decay = values["decoupled_weight_decay"].cast<double>();
+  h.grad_resolution = values["grad_resolution"].cast<double>();
+  h.update_resolution = values["update_resolution"].cast<double>();
+  const auto rule = values["rule"].cast<std::vector<double>>();
+  if (rule.size() > static_cast<size_t>(ql::kMaxRuleHypers)) throw std::invalid_argument("too many rule hyper-parameters");
+  for (size_t i = 0; i < rule.size(); ++i) h.rule[i] = rule[i];
+  h.noise = static_cast<ql::NoiseKind>(values["noise"].cast<int>());
+  h.grad_rounding = static_cast<ql::GridRounding>(values["grad_rounding"].cast<int>());
+  h.update_rounding = static_cast<ql::GridRounding>(values["update_rounding"].cast<int>());
+  h.stochastic_param = values["stochastic_param"].cast<bool>();
+  h.stochastic_state = values["stochastic_state"].cast<bool>();
+  return h;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "C++ kernels of qlangevin; used through qlangevin.backends.";
+  py::class_<ql::Hyper>(m, "Hyper").def(py::init(&make_hyper));
+  py::class_<ql::cpu::Plan>(m, "CpuPlan")
+      .def(py::init(&make_plan), py::arg("rule"), py::arg("storage"), py::arg("tensors"), py::arg("cpu") = "auto")
+      .def("step", &step_plan, py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("chain"),
+           py::arg("threads"))
+      .def("__len__", &ql::cpu::Plan::size)
+      .def_property_readonly("path", &ql::cpu::Plan::path);
+  m.def("cpu_paths", [] {
+    py::dict paths;
+    for (const ql::cpu::Path& path : ql::cpu::list_paths()) paths[py::str(path.name)] = path.missing;
+    return paths;
+  });
+}

@@ -1,0 +1,41 @@
+// A value to a grid of spacing 1 / resolution (numerics.md section 5).
+#pragma once
+
+#include "lanes.h"
+
+namespace ql {
+
+enum class GridRounding : int32_t { off = 0, nearest = 1, stochastic = 2, floor = 3, dither = 4 };
+
+// floor(y) for |y| < 2^22: adding 1.5 * 2^23 leaves no fractional bits. Library floors flush subnormals on some backends.
+template <class L>
+QL_HD typename L::F floor_of(typename L::F y) {
+  const typename L::F t = (y + 12582912.0f) - 12582912.0f;
+  return L::select(t > y, t - 1.0f, t);
+}
+
+// (half + 1/2) / 2^16: a uniform value in (0, 1) that is never on the edge, so that on-grid values never move.
+template <class L>
+QL_HD typename L::F unit_of(typename L::U half) {
+  return (L::float_of(half | 0x4B000000u) - 8388607.5f) * 0x1p-16f;
+}
+
+template <class L>
+QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resolution, float spacing, typename L::U half) {
+  using F = typename L::F;
+  const F y = x * resolution;
+  F q;
+  if (rounding == GridRounding::dither) {
+    const F u = unit_of<L>(half) - 0.5f;
+    q = floor_of<L>(y + u + 0.5f) - u;
+  } else {
+    q = floor_of<L>(y);
+    const F above = y - q;
+    if (rounding == GridRounding::nearest) q = L::select(above >= 0.5f, q + 1.0f, q);
+    if (rounding == GridRounding::stochastic) q = L::select(above > unit_of<L>(half), q + 1.0f, q);
+  }
+  // From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
+  return L::select(magnitude_of<L>(y) < 4194304.0f, q * spacing, x);
+}
+
+}  // namespace ql

@@ -1,0 +1,72 @@
+// The scalars of one step: made in binary64 from + - * / sqrt only, rounded once to binary32 (numerics.md section 1).
+#pragma once
+
+#include <cmath>
+
+#include "normal.h"
+#include "quantize.h"
+
+namespace ql {
+
+constexpr int kMaxRuleHypers = 8;
+
+// Hyper-parameters of a group as the user wrote them, validated by the caller; the rule's own in the order it names them.
+struct Hyper {
+  double lr = 0, temperature = 0, weight_decay = 0, decoupled_weight_decay = 0, grad_resolution = 0, update_resolution = 0;
+  double rule[kMaxRuleHypers] = {};
+  NoiseKind noise = NoiseKind::gaussian;
+  GridRounding grad_rounding = GridRounding::off, update_rounding = GridRounding::off;
+  bool stochastic_param = false, stochastic_state = false;
+};
+
+// What every rule needs of one step. Absent stages are marked by 0 or `off`, and are then skipped, not multiplied by 0.
+struct Scalars {
+  float grad_multiplier, weight_decay, lr, decoupled_weight_decay, noise_scale;
+  float grad_resolution, grad_spacing, update_resolution, update_spacing;
+  NoiseKind noise;
+  GridRounding grad_rounding, update_rounding;
+  bool stochastic_param, stochastic_state;
+};
+
+template <class Rule>
+struct Row {
+  Scalars common;
+  typename Rule::Scalars rule;
+  uint32_t step, chain;
+};
+
+inline float round_once(double value) {
+  return static_cast<float>(value);
+}
+
+inline GridRounding effective_rounding(GridRounding rounding, double resolution) {
+  return std::isinf(resolution) ? GridRounding::off : rounding;  // an infinite resolution is the identity
+}
+
+// grad_multiplier: sign (maximize) * clip coefficient / grad_scale. step: 1 for the first step taken.
+template <class Rule>
+Row<Rule> make_row(const Hyper& h, double grad_multiplier, int64_t step, uint32_t chain) {
+  Row<Rule> row{};
+  Scalars& s = row.common;
+  s.grad_multiplier = round_once(grad_multiplier);
+  s.weight_decay = round_once(h.weight_decay);
+  s.lr = round_once(h.lr);
+  s.decoupled_weight_decay = round_once(h.lr * h.decoupled_weight_decay);
+  const bool noisy = s.lr > 0 && h.temperature > 0;  // at lr = 0 nothing moves, and the velocity's noise would be infinite
+  s.noise_scale = noisy ? round_once(std::sqrt(Rule::noise_variance(h))) : 0.0f;
+  s.noise = h.noise;
+  s.grad_rounding = effective_rounding(h.grad_rounding, h.grad_resolution);
+  s.grad_resolution = round_once(h.grad_resolution);
+  s.grad_spacing = round_once(1.0 / h.grad_resolution);
+  s.update_rounding = effective_rounding(h.update_rounding, h.update_resolution);
+  s.update_resolution = round_once(h.update_resolution);
+  s.update_spacing = round_once(1.0 / h.update_resolution);
+  s.stochastic_param = h.stochastic_param;
+  s.stochastic_state = h.stochastic_state;
+  row.rule = Rule::prepare(h, step);
+  row.step = static_cast<uint32_t>(step);
+  row.chain = chain;
+  return row;
+}
+
+}  // namespace ql

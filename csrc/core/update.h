@@ -1,0 +1,77 @@
+// THE functor: the step of one element (of one lane value), every stage once, in the order of architecture.md section 3.
+// CPU and CUDA call it; qlangevin/reference.py and triton_kernels/update.py mirror it.
+#pragma once
+
+#include "draw.h"
+#include "normal.h"
+#include "quantize.h"
+#include "round.h"
+#include "rules.h"
+
+namespace ql {
+
+constexpr int kMaxStates = 4;
+
+// The random bits of one lane value: 32 or 16 bits a lane for the noise, 16 for everything else.
+template <class L>
+struct Random {
+  typename L::U noise, param, grad, update, state[kMaxStates];
+};
+
+template <class L, class Rule>
+struct Element {
+  typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1];
+};
+
+template <class L>
+QL_HD typename L::F unscale(const Scalars& s, typename L::F g) {
+  return g * s.grad_multiplier;
+}
+
+template <class L>
+QL_HD typename L::F quantize_grad(const Scalars& s, typename L::F g, typename L::U half) {
+  if (s.grad_rounding == GridRounding::off) return g;
+  return quantize<L>(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half);
+}
+
+template <class L>
+QL_HD typename L::F add_weight_decay(const Scalars& s, typename L::F g, typename L::F param) {
+  if (s.weight_decay == 0.0f) return g;
+  return g + param * s.weight_decay;
+}
+
+template <class L>
+QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typename L::U half) {
+  if (s.update_rounding == GridRounding::off) return delta;
+  return quantize<L>(delta, s.update_rounding, s.update_resolution, s.update_spacing, half);
+}
+
+template <class L>
+QL_HD typename L::F add_noise(const Scalars& s, typename L::F value, typename L::U bits) {
+  return value + noise_value<L>(s.noise, bits) * s.noise_scale;
+}
+
+template <class L>
+QL_HD typename L::F move_param(const Scalars& s, typename L::F param, typename L::F delta) {
+  if (s.decoupled_weight_decay != 0.0f) param = param - param * s.decoupled_weight_decay;
+  return param + delta;
+}
+
+// noisy: the tensor takes noise and noise_scale > 0. The new values are binary32; rounding to storage is round.h's.
+template <class L, class Rule>
+QL_HD void update(const Row<Rule>& row, bool noisy, const Random<L>& random, Element<L, Rule>& e) {
+  using F = typename L::F;
+  const Scalars& s = row.common;
+  F g = unscale<L>(s, e.grad);
+  g = quantize_grad<L>(s, g, random.grad);
+  g = add_weight_decay<L>(s, g, e.param);
+  Rule::template accumulate<L>(row.rule, g, e.states);
+  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = add_noise<L>(s, e.states[0], random.noise);
+  F delta = Rule::template displace<L>(s.lr, row.rule, g, e.states);
+  delta = quantize_update<L>(s, delta, random.update);
+  if (Rule::site == NoiseSite::displacement && noisy) delta = add_noise<L>(s, delta, random.noise);
+  Rule::template finish<L>(row.rule, delta, e.states);
+  e.param = move_param<L>(s, e.param, delta);
+}
+
+}  // namespace ql

@@ -1,0 +1,89 @@
+#include "plan.h"
+
+#include <cstring>
+#include <limits>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "../core/rules.h"
+#include "threads.h"
+
+namespace ql::cpu {
+namespace {
+
+constexpr int64_t kChunkElements = 16384;  // 64 KiB of binary32: param, grad and state of a chunk fit the second-level cache
+constexpr int64_t kTaskElements = 16384;
+
+template <class Rule, class Visit>
+bool visit_if(const std::string& name, int index, Visit& visit) {
+  if (name != Rule::name) return false;
+  visit.template operator()<Rule>(index);
+  return true;
+}
+
+template <class... Rules, class Visit>
+void visit_rule(RuleList<Rules...>, const std::string& name, Visit visit) {
+  int index = 0;
+  if ((visit_if<Rules>(name, index++, visit) || ...)) return;
+  std::string known;
+  ((known += std::string(known.empty() ? "" : ", ") + Rules::name), ...);
+  throw std::invalid_argument("rule '" + name + "' is not one of: " + known);
+}
+
+}  // namespace
+
+Plan::Plan(Description description)
+    : description_(std::move(description)), path_(&choose_path(description_.cpu)), kernel_(nullptr) {
+  const Description& d = description_;
+  if (d.groups.size() != d.tensors.size() || d.steps.size() != d.tensors.size()) {
+    throw std::invalid_argument("groups and steps must name each tensor once");
+  }
+  visit_rule(AllRules{}, d.rule, [&]<class Rule>(int index) { kernel_ = path_->find(index, d.param, d.grad, d.state); });
+  if (kernel_ == nullptr) throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
+  std::vector<Extent> extents;
+  for (const Tensor& tensor : d.tensors) extents.push_back({tensor.size, tensor.offset});
+  chunks_ = make_chunks(extents, kChunkElements);
+  tasks_ = make_tasks(chunks_, kTaskElements);
+}
+
+void Plan::check(const StepInput& input) const {
+  if (input.grads.size() != description_.tensors.size()) throw std::invalid_argument("one gradient for each tensor is needed");
+  if (input.hypers.size() != input.grad_multipliers.size())
+    throw std::invalid_argument("one multiplier for each group is needed");
+  for (const int32_t group : description_.groups) {
+    if (group < 0 || static_cast<size_t>(group) >= input.hypers.size()) throw std::invalid_argument("a tensor names no group");
+  }
+  for (const int64_t* step : description_.steps) {
+    if (*step < 0 || *step >= std::numeric_limits<uint32_t>::max())
+      throw std::overflow_error("a step counter left [0, 2^32 - 2]");
+  }
+}
+
+template <class Rule>
+void Plan::step_rule(const StepInput& input) {
+  const size_t count = description_.tensors.size();
+  std::vector<Row<Rule>> rows;
+  std::vector<int32_t> row_of(count);
+  std::map<std::pair<int32_t, int64_t>, int32_t> known;  // tensors of one group at one step share a row
+  for (size_t i = 0; i < count; ++i) {
+    const std::pair<int32_t, int64_t> at{description_.groups[i], *description_.steps[i] + 1};
+    const auto [entry, inserted] = known.try_emplace(at, static_cast<int32_t>(rows.size()));
+    if (inserted) {
+      const size_t group = static_cast<size_t>(at.first);
+      rows.push_back(make_row<Rule>(input.hypers[group], input.grad_multipliers[group], at.second, input.chain));
+    }
+    row_of[i] = entry->second;
+  }
+  const Launch launch{description_.tensors.data(), input.grads.data(), row_of.data(), rows.data(), chunks_.data()};
+  run_tasks(input.threads, static_cast<int64_t>(tasks_.size()) - 1,
+            [&](int64_t task) { kernel_(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
+  for (int64_t* step : description_.steps) ++*step;
+}
+
+void Plan::step(const StepInput& input) {
+  check(input);
+  visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) { this->template step_rule<Rule>(input); });
+}
+
+}  // namespace ql::cpu

@@ -1,0 +1,51 @@
+// The tensors of one (dtypes, rule) bucket with their chunks, kept between steps, and the step over all of them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../core/scalars.h"
+#include "dispatch.h"
+
+namespace ql::cpu {
+
+struct Description {
+  std::string rule, cpu;
+  Storage param, grad, state;
+  std::vector<Tensor> tensors;
+  std::vector<int32_t> groups;  // the group of each tensor
+  std::vector<int64_t*> steps;  // the step counter of each tensor
+};
+
+// What changes from step to step; one Hyper and one multiplier for each group.
+struct StepInput {
+  std::vector<const void*> grads;
+  std::vector<Hyper> hypers;
+  std::vector<double> grad_multipliers;
+  uint32_t chain;
+  int threads;
+};
+
+class Plan {
+ public:
+  explicit Plan(Description description);
+
+  // Steps every tensor once and advances its counter. Throws before anything is written.
+  void step(const StepInput& input);
+
+  size_t size() const { return description_.tensors.size(); }
+  const std::string& path() const { return path_->name; }
+
+ private:
+  template <class Rule>
+  void step_rule(const StepInput& input);
+  void check(const StepInput& input) const;
+
+  Description description_;
+  const Path* path_;
+  Kernel kernel_;
+  std::vector<Chunk> chunks_;
+  std::vector<int64_t> tasks_;
+};
+
+}  // namespace ql::cpu

@@ -1,0 +1,11 @@
+#include "step.h"
+
+namespace ql::cpu {
+
+struct Avx2 {};
+
+Kernel find_avx2(int rule, Storage param, Storage grad, Storage state) {
+  return find_kernel<VectorLanes<8, Avx2>>(rule, param, grad, state);
+}
+
+}  // namespace ql::cpu

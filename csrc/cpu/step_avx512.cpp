@@ -1,0 +1,11 @@
+#include "step.h"
+
+namespace ql::cpu {
+
+struct Avx512 {};
+
+Kernel find_avx512(int rule, Storage param, Storage grad, Storage state) {
+  return find_kernel<VectorLanes<16, Avx512>>(rule, param, grad, state);
+}
+
+}  // namespace ql::cpu

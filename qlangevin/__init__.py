@@ -1,0 +1,1 @@
+"""Quantized and Langevin optimizers for PyTorch."""

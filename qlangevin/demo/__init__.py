@@ -1,0 +1,1 @@
+"""The training demo behind ``python -m qlangevin train``."""

@@ -1,0 +1,41 @@
+"""Builds the native module with CMake and Ninja; CMakeLists.txt holds everything else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pybind11
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+
+class CMakeExtension(Extension):
+    def __init__(self, name: str) -> None:
+        super().__init__(name, sources=[])
+
+
+class CMakeBuild(build_ext):
+    def build_extension(self, ext: Extension) -> None:
+        target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
+        build = Path(self.build_temp).resolve()
+        build.mkdir(parents=True, exist_ok=True)
+        configure = [
+            "cmake",
+            "-G",
+            "Ninja",
+            f"-S{Path(__file__).parent.resolve()}",
+            f"-B{build}",
+            f"-DPython_EXECUTABLE={sys.executable}",
+            f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
+            f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
+            *os.environ.get("QLANGEVIN_CMAKE_ARGS", "").split(),
+        ]
+        subprocess.run(configure, check=True)
+        subprocess.run(["cmake", "--build", str(build), "--target", "_native"], check=True)
+
+
+native = [] if os.environ.get("QLANGEVIN_NO_NATIVE") == "1" else [CMakeExtension("qlangevin._native")]
+setup(ext_modules=native, cmdclass={"build_ext": CMakeBuild})
