@@ -47,11 +47,22 @@ std::unique_ptr<ql::cpu::Plan> make_plan(const std::string& rule, const std::vec
   return std::make_unique<ql::cpu::Plan>(std::move(description));
 }
 
+std::vector<const void*> pointers_of(const py::list& addresses) {
+  std::vector<const void*> pointers;
+  pointers.reserve(addresses.size());
+  for (const py::handle address : addresses) pointers.push_back(pointer_of<const void>(address));
+  return pointers;
+}
+
+std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::list& grads, int threads) {
+  const std::vector<const void*> pointers = pointers_of(grads);
+  const py::gil_scoped_release release;
+  return plan.square_grads(pointers, threads);
+}
+
 void step_plan(ql::cpu::Plan& plan, const py::list& grads, const std::vector<ql::Hyper>& hypers,
                const std::vector<double>& grad_multipliers, uint32_t chain, int threads) {
-  ql::cpu::StepInput input{{}, hypers, grad_multipliers, chain, threads};
-  input.grads.reserve(grads.size());
-  for (const py::handle grad : grads) input.grads.push_back(pointer_of<const void>(grad));
+  const ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, chain, threads};
   const py::gil_scoped_release release;
   plan.step(input);
 }
@@ -84,6 +95,7 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init(&make_plan), py::arg("rule"), py::arg("storage"), py::arg("tensors"), py::arg("cpu") = "auto")
       .def("step", &step_plan, py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("chain"),
            py::arg("threads"))
+      .def("square_grads", &square_grads, py::arg("grads"), py::arg("threads"))
       .def("__len__", &ql::cpu::Plan::size)
       .def_property_readonly("path", &ql::cpu::Plan::path);
   m.def("cpu_paths", [] {

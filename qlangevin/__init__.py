@@ -1,1 +1,20 @@
-"""Quantized and Langevin optimizers for PyTorch."""
+"""Quantized and Langevin optimizers for PyTorch: one fused pass over all tensors, the same bits on every backend."""
+
+from . import quantizers, schedules
+from . import thermostat as temperature
+from .errors import BackendError, HyperparameterError, QlangevinError, StateDictError, TensorError
+from .optim import SGLD
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "SGLD",
+    "BackendError",
+    "HyperparameterError",
+    "QlangevinError",
+    "StateDictError",
+    "TensorError",
+    "quantizers",
+    "schedules",
+    "temperature",
+]

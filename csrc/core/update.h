@@ -47,8 +47,8 @@ QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typen
 }
 
 template <class L>
-QL_HD typename L::F add_noise(const Scalars& s, typename L::F value, typename L::U bits) {
-  return value + noise_value<L>(s.noise, bits) * s.noise_scale;
+QL_HD typename L::F scaled_noise(const Scalars& s, typename L::U bits) {
+  return noise_value<L>(s.noise, bits) * s.noise_scale;
 }
 
 template <class L>
@@ -66,10 +66,10 @@ QL_HD void update(const Row<Rule>& row, bool noisy, const Random<L>& random, Ele
   g = quantize_grad<L>(s, g, random.grad);
   g = add_weight_decay<L>(s, g, e.param);
   Rule::template accumulate<L>(row.rule, g, e.states);
-  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = add_noise<L>(s, e.states[0], random.noise);
+  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L>(s, random.noise);
   F delta = Rule::template displace<L>(s.lr, row.rule, g, e.states);
   delta = quantize_update<L>(s, delta, random.update);
-  if (Rule::site == NoiseSite::displacement && noisy) delta = add_noise<L>(s, delta, random.noise);
+  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L>(s, random.noise);
   Rule::template finish<L>(row.rule, delta, e.states);
   e.param = move_param<L>(s, e.param, delta);
 }

@@ -6,7 +6,10 @@
 #include <stdexcept>
 #include <utility>
 
+#include "../core/norm.h"
+#include "../core/round.h"
 #include "../core/rules.h"
+#include "float_environment.h"
 #include "threads.h"
 
 namespace ql::cpu {
@@ -31,7 +34,42 @@ void visit_rule(RuleList<Rules...>, const std::string& name, Visit visit) {
   throw std::invalid_argument("rule '" + name + "' is not one of: " + known);
 }
 
+// The sum of squares of one block of a gradient, whose elements are widened exactly.
+template <class T>
+double square_block(const void* grad, int64_t begin, int64_t count) {
+  const auto* values = static_cast<const typename T::Bits*>(grad) + begin;
+  return sum_block(count, [values](int64_t i) {
+    const double value = widen<ScalarLanes>(T{}, values[i]);
+    return value * value;
+  });
+}
+
+double square_block(Storage type, const void* grad, int64_t begin, int64_t count) {
+  if (type == Storage::float32) return square_block<Float32>(grad, begin, count);
+  if (type == Storage::bfloat16) return square_block<BFloat16>(grad, begin, count);
+  return square_block<Float16>(grad, begin, count);
+}
+
 }  // namespace
+
+std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, int threads) const {
+  if (grads.size() != size()) throw std::invalid_argument("one gradient for each tensor is needed");
+  std::vector<std::vector<double>> blocks(size());
+  std::vector<std::pair<size_t, int64_t>> work;  // (tensor, block)
+  for (size_t i = 0; i < size(); ++i) {
+    blocks[i].resize(static_cast<size_t>(count_norm_blocks(description_.tensors[i].size)));
+    for (int64_t block = 0; block < static_cast<int64_t>(blocks[i].size()); ++block) work.emplace_back(i, block);
+  }
+  run_tasks(threads, static_cast<int64_t>(work.size()), [&](int64_t task) {
+    const auto [i, block] = work[static_cast<size_t>(task)];
+    const int64_t begin = block * kNormBlock;
+    const int64_t count = std::min(description_.tensors[i].size - begin, kNormBlock);
+    blocks[i][static_cast<size_t>(block)] = square_block(description_.grad, grads[i], begin, count);
+  });
+  std::vector<double> sums;
+  for (std::vector<double>& partials : blocks) sums.push_back(partials.size() == 1 ? partials[0] : sum_fixed(std::move(partials)));
+  return sums;
+}
 
 Plan::Plan(Description description)
     : description_(std::move(description)), path_(&choose_path(description_.cpu)), kernel_(nullptr) {
@@ -83,6 +121,7 @@ void Plan::step_rule(const StepInput& input) {
 
 void Plan::step(const StepInput& input) {
   check(input);
+  const DefaultFloatEnvironment environment;  // a small lr must not be flushed when it is rounded to binary32
   visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) { this->template step_rule<Rule>(input); });
 }
 

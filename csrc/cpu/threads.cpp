@@ -8,35 +8,10 @@
 #include <thread>
 #include <vector>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <cfenv>
-#endif
+#include "float_environment.h"
 
 namespace ql::cpu {
 namespace {
-
-// torch.set_flush_denormal(True) reaches every thread of the process; the step keeps subnormals.
-class DefaultFloatEnvironment {
- public:
-#if defined(__SSE2__)
-  DefaultFloatEnvironment() : saved_(_mm_getcsr()) { _mm_setcsr(0x1F80); }
-  ~DefaultFloatEnvironment() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#elif defined(__aarch64__)
-  DefaultFloatEnvironment() {
-    fegetenv(&saved_);
-    fesetenv(FE_DFL_ENV);
-  }
-  ~DefaultFloatEnvironment() { fesetenv(&saved_); }
-
- private:
-  fenv_t saved_;
-#endif
-};
 
 struct Job {
   const std::function<void(int64_t)>* run;

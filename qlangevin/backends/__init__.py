@@ -1,0 +1,82 @@
+"""The backends: what each can step, and why one is not usable here."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from ..buckets import Bucket
+from ..errors import BackendError
+from .native import NativeBackend
+from .plan import Plan
+from .reference import ReferenceBackend
+
+__all__ = ["NAMES", "Backend", "Plan", "choose_backend", "explain_backends"]
+
+
+class Backend(Protocol):
+    """One way to step a bucket."""
+
+    name: str
+
+    def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
+        """Why it cannot step such tensors here; None if it can."""
+
+    def make_plan(self, bucket: Bucket) -> Plan:
+        """The plan of one bucket, kept between steps."""
+
+
+class TritonBackend:
+    """The mirror that runs where nothing is compiled; not written yet."""
+
+    name = "triton"
+
+    def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
+        """Always a reason."""
+        return "this version of qlangevin has no Triton kernels yet"
+
+    def make_plan(self, bucket: Bucket) -> Plan:
+        """Never."""
+        raise BackendError("this version of qlangevin has no Triton kernels yet")
+
+
+BACKENDS: tuple[Backend, ...] = (NativeBackend(), TritonBackend(), ReferenceBackend())  # in the order "auto" prefers
+NAMES = ("auto", *(backend.name for backend in BACKENDS))
+
+
+def explain_backends(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> dict[str, str | None]:
+    """For each backend why it cannot step such tensors; None if it can."""
+    return {backend.name: backend.why_not(device, dtypes) for backend in BACKENDS}
+
+
+def check_backend_name(name: str) -> None:
+    """Refuses an unknown backend name.
+
+    Raises:
+        BackendError: listing the valid names, and for each backend why it is not usable for CPU tensors.
+    """
+    if name in NAMES:
+        return
+    reasons = explain_backends(torch.device("cpu"), (torch.float32,) * 3)
+    known = "; ".join(f"{key} (not usable here: {why})" if why else key for key, why in reasons.items())
+    raise BackendError(f"backend must be one of auto; {known}; got {name!r}")
+
+
+def choose_backend(name: str, bucket: Bucket) -> Backend:
+    """The named backend, or for "auto" the first that can step the bucket.
+
+    Raises:
+        BackendError: the named backend cannot; no fallback is taken.
+    """
+    check_backend_name(name)
+    reasons = explain_backends(bucket.device, bucket.dtypes)
+    for backend in BACKENDS:
+        if name in ("auto", backend.name) and reasons[backend.name] is None:
+            return backend
+    dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in bucket.dtypes)
+    usable = ", ".join(key for key, why in reasons.items() if why is None)
+    raise BackendError(
+        f"backend {name!r} cannot step parameters, gradients, states of {dtypes} on {bucket.device}: {reasons.get(name)}. "
+        f"Usable for them: {usable}"
+    )

@@ -1,0 +1,245 @@
+"""Param groups -> lists of tensors that one launch can step: checked, keyed, with their states, cached between steps."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import HyperparameterError, TensorError
+
+PARAM_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+STATE_DTYPES = (torch.float32, torch.bfloat16)
+WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+
+get_grad = operator.attrgetter("grad")
+get_dtype = operator.attrgetter("dtype")
+
+
+def canonical_name(name: str) -> str:
+    """The fully qualified name without the parts that wrappers add, so that wrapping a model leaves its noise alone."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
+def tensor_key(seed: int, name: str) -> int:
+    """The 64-bit Philox key of a tensor: BLAKE2b of the seed's 8 bytes and the canonical name."""
+    data = seed.to_bytes(8, "little") + canonical_name(name).encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+
+
+def name_params(groups: Sequence[dict[str, Any]]) -> list[str]:
+    """The name of each parameter over all groups: the user's, else ``#ordinal``.
+
+    Raises:
+        HyperparameterError: two parameters whose canonical names are equal, which would draw the same noise.
+    """
+    names: list[str] = []
+    for group in groups:
+        start = len(names)
+        given = group.get("param_names")
+        names.extend(given if given is not None else (f"#{start + i}" for i in range(len(group["params"]))))
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(canonical_name(name), name)
+        if other is not name:
+            raise HyperparameterError(f"parameter names must be unique, got {other!r} and {name!r}")
+    return names
+
+
+@dataclass
+class Item:
+    """One tensor of a bucket."""
+
+    param: Tensor
+    name: str
+    key: int
+    group: int
+    order: int  # its place among all stepped tensors
+    state: dict[str, Any] = field(default_factory=dict)  # becomes the optimizer's own dict of this parameter
+    noise: bool = True
+    offset: int = 0  # where its first element lies in the unsharded tensor
+
+
+@dataclass
+class Bucket:
+    """Tensors that one launch steps: one device, one rule, one set of storage types."""
+
+    rule: str
+    device: torch.device
+    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]  # param, grad, state
+    state_names: tuple[str, ...]
+    items: list[Item] = field(default_factory=list)
+
+
+def describe(name: str, tensor: Tensor) -> str:
+    """What an error says of a tensor."""
+    return f"{name} (shape {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device})"
+
+
+def check_tensor(kind: str, name: str, tensor: Tensor) -> None:
+    """Refuses what no backend can step.
+
+    Raises:
+        TensorError: sparse, complex, integer or meta tensors, tensor subclasses that hide their memory, other dtypes.
+    """
+    told = f"{kind} {describe(name, tensor)}"
+    if tensor.layout != torch.strided:
+        raise TensorError(f"{told} is {tensor.layout}; only dense tensors can be stepped")
+    if tensor.dtype not in PARAM_DTYPES:
+        raise TensorError(f"{told}: the dtype must be one of {', '.join(map(str, PARAM_DTYPES))}")
+    if tensor.device.type == "meta":
+        raise TensorError(f"{told} has no memory; materialize the model before the first step")
+    if torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor):
+        raise TensorError(f"{told} is a {type(tensor).__name__}; tensor subclasses and DTensors are not supported yet")
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether the elements fill one block of memory, each once, in some order of the dimensions."""
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size != 1):
+        if stride != expected:
+            return False
+        expected = stride * size
+    return True
+
+
+def check_param(name: str, param: Tensor) -> None:
+    """Refuses a parameter that cannot be stepped in place.
+
+    Raises:
+        TensorError: as check_tensor; overlapping memory; elements that do not fill one block.
+    """
+    check_tensor("parameter", name, param)
+    if param.numel() and not is_dense(param):
+        overlap = torch._debug_has_internal_overlap(param) == 1
+        reason = "several elements share memory (an expanded tensor)" if overlap else "its elements leave gaps in memory"
+        raise TensorError(f"parameter {describe(name, param)} with strides {param.stride()}: {reason}; use param.contiguous()")
+
+
+def same_layout(param: Tensor, tensor: Tensor) -> bool:
+    """Whether both lie in memory in the same order; strides of dimensions of size 1 do not matter."""
+    if param.is_contiguous():
+        return tensor.is_contiguous()
+    return all(a == b for a, b, size in zip(param.stride(), tensor.stride(), param.shape, strict=True) if size != 1)
+
+
+def match_layout(param: Tensor, grad: Tensor) -> Tensor:
+    """grad, or a copy of it in the parameter's memory order where the order differs."""
+    if same_layout(param, grad) and grad.numel() == param.numel():
+        return grad
+    return torch.empty_like(param, dtype=grad.dtype).copy_(grad)
+
+
+def check_grad(name: str, param: Tensor, grad: Tensor) -> None:
+    """Refuses a gradient that does not belong to its parameter.
+
+    Raises:
+        TensorError: as check_tensor; another shape or device.
+    """
+    check_tensor("gradient of", name, grad)
+    if grad.shape != param.shape or grad.device != param.device:
+        raise TensorError(f"gradient of {describe(name, param)} has shape {tuple(grad.shape)} on {grad.device}")
+
+
+def check_no_shared_memory(named: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuses two parameters that overlap in memory: one step would move the shared elements twice.
+
+    Raises:
+        TensorError: naming both.
+    """
+    spans = sorted(
+        (tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size(), name, str(tensor.device))
+        for name, tensor in named
+        if tensor.numel()
+    )
+    for (_, end, name, device), (start, _, other, other_device) in itertools.pairwise(spans):
+        if start < end and device == other_device:
+            raise TensorError(f"parameters {name} and {other} share memory")
+
+
+def state_dtype_for(param: Tensor, wanted: Any) -> torch.dtype:
+    """The storage type of a parameter's states: as wanted, else bf16 for bf16 parameters and binary32 for the others.
+
+    Binary64 parameters have binary64 states.
+
+    Raises:
+        HyperparameterError: a state_dtype that is not float32, bfloat16 or None.
+    """
+    if wanted is not None and wanted not in STATE_DTYPES:
+        raise HyperparameterError(f"state_dtype must be torch.float32, torch.bfloat16 or None, got {wanted!r}")
+    if param.dtype == torch.float64:
+        return torch.float64
+    if wanted is None:
+        return torch.bfloat16 if param.dtype == torch.bfloat16 else torch.float32
+    return wanted  # type: ignore[no-any-return]  # checked against STATE_DTYPES above
+
+
+class Watch:
+    """The cheap test, each step, that a cached plan still describes the optimizer: same tensors, same memory, same layout."""
+
+    def __init__(self, buckets: list[Bucket], idle: list[Tensor], groups: list[dict[str, Any]], state: dict[Any, Any]) -> None:
+        """Remembers where everything lies; `idle` are the parameters without a gradient."""
+        self.items = [item for bucket in buckets for item in bucket.items]
+        self.params = [item.param for item in self.items]
+        self.idle = idle
+        self.group_lists = [group["params"] for group in groups]
+        self.group_members = [list(params) for params in self.group_lists]
+        self.param_pointers = list(map(Tensor.data_ptr, self.params))
+        self.grad_dtypes = [bucket.dtypes[1] for bucket in buckets for _ in bucket.items]
+        self.state_dicts = [item.state for item in self.items]
+        self.all_states = list(state.values())
+        self.strides = list(map(Tensor.stride, self.params))
+        self.contiguous = all(param.is_contiguous() for param in self.params)
+        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int]]] = []
+        for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
+            having = [state for state in self.state_dicts if name in state]
+            tensors = [state[name] for state in having]
+            pointers = [] if name == "step" else list(map(Tensor.data_ptr, tensors))
+            self.states.append((operator.itemgetter(name), having, tensors, pointers))
+
+    def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
+        """Whether the groups hold the same parameters."""
+        if len(groups) != len(self.group_lists):
+            return False
+        for group, params, members in zip(groups, self.group_lists, self.group_members, strict=True):
+            now = group["params"]
+            if now is not params or len(now) != len(members) or not all(map(operator.is_, now, members)):
+                return False
+        return True
+
+    def states_unchanged(self, state: dict[Any, Any]) -> bool:
+        """Whether every state tensor is the one that the plan knows, where the plan knows it."""
+        if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
+            return False
+        try:
+            for get, having, tensors, pointers in self.states:
+                if not all(map(operator.is_, map(get, having), tensors)):
+                    return False
+                if pointers and list(map(Tensor.data_ptr, tensors)) != pointers:
+                    return False
+        except KeyError:
+            return False
+        return True
+
+    def read_grads(self) -> tuple[list[Tensor], list[int]] | None:
+        """The gradients and their addresses, or None if anything about a parameter or gradient changed."""
+        if any(param.grad is not None for param in self.idle):
+            return None
+        grads = list(map(get_grad, self.params))
+        try:
+            pointers = list(map(Tensor.data_ptr, grads))
+        except (TypeError, RuntimeError):  # None, or a tensor without memory
+            return None
+        if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_dtype, grads)) != self.grad_dtypes:
+            return None
+        same = all(map(Tensor.is_contiguous, grads)) if self.contiguous else list(map(Tensor.stride, grads)) == self.strides
+        if not same:
+            grads = [match_layout(param, grad) for param, grad in zip(self.params, grads, strict=True)]
+            pointers = list(map(Tensor.data_ptr, grads))
+        return grads, pointers

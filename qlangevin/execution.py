@@ -1,0 +1,219 @@
+"""One optimizer's tensors, ready to be stepped: buckets, their plans, and the cheap test that they still hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from . import buckets, hyper
+from .backends import Plan, choose_backend
+from .backends.plan import StepInput
+from .buckets import Bucket, Item, Watch
+from .errors import BackendError, HyperparameterError
+from .reference import RULES
+
+if TYPE_CHECKING:
+    from .optim.base import LangevinOptimizer
+
+
+class Execution:
+    """The buckets and plans of an optimizer, made once and kept while nothing about its tensors changes."""
+
+    def __init__(self, optimizer: LangevinOptimizer, made: list[Bucket], idle: list[Tensor]) -> None:
+        """Builds the plans; every tensor has been checked."""
+        self.buckets = made
+        self.plans: list[Plan] = [choose_backend(optimizer.backend, bucket).make_plan(bucket) for bucket in made]
+        self.watch = Watch(made, idle, optimizer.param_groups, optimizer.state)
+        self.hypers = GroupHypers(optimizer)
+        self.grads: tuple[list[Tensor], list[int]] | None = None
+
+    @classmethod
+    def prepare(cls, optimizer: LangevinOptimizer) -> Execution | None:
+        """Checks every tensor, makes missing states, then plans; None if there is no gradient.
+
+        Raises:
+            QlangevinError: before anything has been written.
+        """
+        made, idle = collect(optimizer)
+        if not made:
+            return None
+        for bucket in made:
+            choose_backend(optimizer.backend, bucket)
+        make_states(optimizer, made)
+        execution = cls(optimizer, made, idle)
+        execution.is_current(optimizer)
+        return execution
+
+    def is_current(self, optimizer: LangevinOptimizer) -> bool:
+        """Whether the plans still describe the optimizer; reads this step's hyper-parameters and gradients on the way."""
+        watch = self.watch
+        if not watch.groups_unchanged(optimizer.param_groups) or not self.hypers.read(optimizer):
+            return False
+        if not watch.states_unchanged(optimizer.state):
+            return False
+        self.grads = watch.read_grads()
+        return self.grads is not None
+
+    def make_input(self, inverse_scale: float) -> StepInput:
+        """This step's input for all buckets together."""
+        assert self.grads is not None
+        grads, pointers = self.grads
+        values = self.hypers.values
+        multipliers = [-inverse_scale if value["maximize"] else inverse_scale for value in values]
+        return StepInput(grads, pointers, values, multipliers, values[0]["chain"])
+
+    def only_builds_state(self, step_input: StepInput) -> bool:
+        """Whether this is the step that checkpoint tools take to build the states: the first, lr 0, all gradients 0."""
+        if any(values["lr"] != 0.0 for values in step_input.hypers):
+            return False
+        fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
+        return fresh and not any(bool(grad.any()) for grad in step_input.grads)
+
+    def step(self, step_input: StepInput) -> None:
+        """Steps every bucket.
+
+        Raises:
+            BackendError: metrics are wanted and a backend has none.
+        """
+        if step_input.metrics is not None and not all(plan.has_metrics for plan in self.plans):
+            raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
+        for plan, part in self._split(step_input):
+            plan.step(part)
+
+    def square_grads(self, step_input: StepInput) -> list[float]:
+        """The sums of squares of all gradients, in the order of the parameters in their groups."""
+        squares = [plan.square_grads(part) for plan, part in self._split(step_input)]
+        keyed = [
+            (item.order, square)
+            for bucket, sums in zip(self.buckets, squares, strict=True)
+            for item, square in zip(bucket.items, sums, strict=True)
+        ]
+        return [square for _, square in sorted(keyed)]
+
+    def _split(self, step_input: StepInput) -> Sequence[tuple[Plan, StepInput]]:
+        if len(self.plans) == 1:
+            return [(self.plans[0], step_input)]
+        parts, start = [], 0
+        for plan, bucket in zip(self.plans, self.buckets, strict=True):
+            span = slice(start, start + len(bucket.items))
+            parts.append((plan, replace(step_input, grads=step_input.grads[span], pointers=step_input.pointers[span])))
+            start = span.stop
+        return parts
+
+
+class GroupHypers:
+    """The resolved hyper-parameters of every group, made anew only when one of them changed."""
+
+    def __init__(self, optimizer: LangevinOptimizer) -> None:
+        """Resolves nothing yet; remembers what shapes the plan."""
+        self.fields = (*hyper.FIELDS, *optimizer.rule_fields)
+        self.shapes = [shape_of(optimizer, group) for group in optimizer.param_groups]
+        self.raw: list[tuple[Any, ...] | None] = [None] * len(self.shapes)
+        self.values: list[dict[str, Any]] = [{}] * len(self.shapes)
+
+    def read(self, optimizer: LangevinOptimizer) -> bool:
+        """Resolves the groups for the coming step; False if a change calls for another plan."""
+        for index, group in enumerate(optimizer.param_groups):
+            raw = tuple(map(group.__getitem__, self.fields))
+            if is_same(raw, self.raw[index]):
+                continue
+            if shape_of(optimizer, group) != self.shapes[index]:
+                return False
+            dynamic = any(map(hyper.is_dynamic, raw))
+            self.values[index] = resolve_group(optimizer, index)
+            self.raw[index] = None if dynamic else raw
+        return True
+
+
+def is_same(raw: tuple[Any, ...], before: tuple[Any, ...] | None) -> bool:
+    """Whether a group's values are the ones that were resolved."""
+    try:
+        return raw == before
+    except (RuntimeError, ValueError):  # a tensor of several elements, say: resolving it gives the named error
+        return False
+
+
+def shape_of(optimizer: LangevinOptimizer, group: dict[str, Any]) -> tuple[Any, ...]:
+    """The hyper-parameters that decide which tensors a plan has and how it treats them."""
+    return optimizer.rule_of(group), group["state_dtype"], group["seed"]
+
+
+def resolve_group(optimizer: LangevinOptimizer, index: int) -> dict[str, Any]:
+    """A group's hyper-parameters for the coming step: one more than the most that any of its parameters has taken."""
+    group = optimizer.param_groups[index]
+    step = 1
+    if any(hyper.is_dynamic(group[name]) for name in (*hyper.FIELDS, *optimizer.rule_fields)):
+        taken = (optimizer.state[param]["step"] for param in group["params"] if "step" in optimizer.state.get(param, {}))
+        step += max(map(int, taken), default=0)
+    try:
+        return hyper.resolve(group, optimizer.rule_fields, step)
+    except HyperparameterError as error:
+        raise HyperparameterError(f"{error} (param group {index})") from None
+
+
+def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
+    """The buckets of all parameters with gradients, and the parameters without; checks everything, writes nothing.
+
+    Raises:
+        QlangevinError: a tensor or hyper-parameter that the step cannot take.
+    """
+    names = iter(buckets.name_params(optimizer.param_groups))
+    found: dict[tuple[Any, ...], Bucket] = {}
+    idle: list[Tensor] = []
+    stepped: list[tuple[str, Tensor]] = []
+    for index, group in enumerate(optimizer.param_groups):
+        values = resolve_group(optimizer, index)
+        rule = optimizer.rule_of(group)
+        for param in group["params"]:
+            name = next(names)
+            if param.grad is None:
+                idle.append(param)
+                continue
+            buckets.check_param(name, param)
+            buckets.check_grad(name, param, param.grad)
+            dtypes = (param.dtype, param.grad.dtype, buckets.state_dtype_for(param, group["state_dtype"]))
+            bucket = Bucket(rule, param.device, dtypes, RULES[rule].states)
+            bucket = found.setdefault((rule, param.device, dtypes), bucket)
+            key = buckets.tensor_key(values["seed"], name)
+            bucket.items.append(Item(param, name, key, index, len(stepped)))
+            stepped.append((name, param))
+    buckets.check_no_shared_memory(stepped)
+    return list(found.values()), idle
+
+
+def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
+    """Gives each tensor its states, zero where it has none; nothing is attached before all of them are allocated."""
+    items = [(bucket, item) for bucket in made for item in bucket.items]
+    counters = iter(torch.zeros(len(items), dtype=torch.int64).unbind(0))
+    ready: list[tuple[Item, dict[str, Any]]] = []
+    for bucket, item in items:
+        old = optimizer.state.get(item.param, {})
+        fresh: dict[str, Any] = {}
+        if not is_counter(old.get("step")):
+            fresh["step"] = next(counters)
+            if "step" in old or any(name in old for name in bucket.state_names):
+                fresh["step"].fill_(int(old.get("step", 1)))  # torch.optim.SGD saves a velocity without a step
+        for name in bucket.state_names:
+            fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2]))
+        ready.append((item, fresh))
+    for item, fresh in ready:
+        item.state = optimizer.state[item.param]
+        item.state.update(fresh)
+
+
+def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The state tensor to put in the place of `old`; nothing if that one fits."""
+    if old is None:
+        return {name: torch.zeros_like(item.param, dtype=dtype, memory_format=torch.preserve_format)}
+    if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old):
+        return {}
+    return {name: torch.empty_like(item.param, dtype=dtype).copy_(old)}
+
+
+def is_counter(step: Any) -> bool:
+    """Whether a state's step is one that the kernels can advance."""
+    return isinstance(step, Tensor) and step.dtype == torch.int64 and step.ndim == 0 and step.device.type == "cpu"

@@ -1,0 +1,164 @@
+"""Hyper-parameters of a param group: checked, and resolved to the numbers of one step. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import HyperparameterError
+from .quantizers import Grid
+from .thermostat import check_law
+
+NOISES = ("gaussian", "uniform", "rademacher")
+STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number in [low, high), or (low, high) if `open_low`; a schedule if `scheduled`; a 0-dim tensor always."""
+
+    low: float = 0.0
+    high: float = math.inf
+    open_low: bool = False
+    scheduled: bool = False
+    optional: bool = False
+
+    def read(self, name: str, value: Any, step: int) -> float | None:
+        """The number at `step`."""
+        if value is None and self.optional:
+            return None
+        if self.scheduled and callable(value) and not hasattr(value, "ndim"):
+            number, when = as_number(value(step)), f" at step {step}"
+        else:
+            number, when = as_number(value), ""
+        above = number is not None and (number > self.low if self.open_low else number >= self.low)
+        if number is None or not above or not number < self.high:
+            kind = "a number or a schedule" if self.scheduled else "a number"
+            interval = f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g})"
+            raise HyperparameterError(f"{name} must be {kind} in {interval}, got {value!r}{when}")
+        return number
+
+
+def as_number(value: Any) -> float | None:
+    """value as a float if it is an int, a float or a 0-dim tensor of one; None if not."""
+    if hasattr(value, "ndim") and hasattr(value, "item"):
+        value = value.item() if value.ndim == 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """True or False."""
+
+    def read(self, name: str, value: Any, step: int) -> bool:
+        """The flag."""
+        if not isinstance(value, bool):
+            raise HyperparameterError(f"{name} must be True or False, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few names."""
+
+    names: tuple[str, ...]
+
+    def read(self, name: str, value: Any, step: int) -> str:
+        """The name."""
+        if not isinstance(value, str) or value not in self.names:
+            raise HyperparameterError(f"{name} must be one of {', '.join(self.names)}, got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class Word:
+    """An integer of `bits` bits."""
+
+    bits: int
+
+    def read(self, name: str, value: Any, step: int) -> int:
+        """The integer."""
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**self.bits:
+            raise HyperparameterError(f"{name} must be an integer in [0, 2^{self.bits}), got {value!r}")
+        return value
+
+
+@dataclass(frozen=True)
+class OptionalGrid:
+    """A Grid, or None for no quantization."""
+
+    def read(self, name: str, value: Any, step: int) -> tuple[str, float]:
+        """(rounding, resolution)."""
+        if value is None:
+            return "off", math.inf
+        if not isinstance(value, Grid):
+            raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Grid or None, got {value!r}")
+        return value.rounding, value.resolution_at(step)
+
+
+FIELDS: dict[str, Any] = {
+    "lr": Number(),
+    "temperature": Number(scheduled=True),
+    "weight_decay": Number(),
+    "decoupled_weight_decay": Flag(),
+    "maximize": Flag(),
+    "noise": Choice(NOISES),
+    "param_rounding": Choice(STORAGE_ROUNDINGS),
+    "state_rounding": Choice(STORAGE_ROUNDINGS),
+    "grad_quantizer": OptionalGrid(),
+    "update_quantizer": OptionalGrid(),
+    "max_grad_norm": Number(open_low=True, optional=True),
+    "seed": Word(64),
+    "chain": Word(32),
+    "capturable": Flag(),
+}
+
+# The hyper-parameters that belong to single rules; an optimizer has those of its rules.
+RULE_FIELDS: dict[str, Any] = {
+    "momentum": Number(high=1.0, scheduled=True),
+    "dampening": Number(high=1.0),
+    "nesterov": Flag(),
+}
+
+UNIFORM = ("seed", "chain", "capturable")  # equal in all groups
+
+
+def resolve(group: Mapping[str, Any], rule_fields: tuple[str, ...], step: int) -> dict[str, Any]:
+    """The group's hyper-parameters as the plain numbers of `step`, in the form that ``make_row`` takes.
+
+    Args:
+        group: a param group.
+        rule_fields: names from RULE_FIELDS that the optimizer has.
+        step: 1 for the first step taken.
+
+    Raises:
+        HyperparameterError: naming the field, the value and the range.
+    """
+    fields = {**FIELDS, **{name: RULE_FIELDS[name] for name in rule_fields}}
+    values = {name: field.read(name, group[name], step) for name, field in fields.items()}
+    if values.get("nesterov") and (values["momentum"] <= 0 or values["dampening"] != 0):
+        raise HyperparameterError(
+            f"nesterov = True needs momentum > 0 and dampening = 0, got momentum = {values['momentum']!r}, "
+            f"dampening = {values['dampening']!r}"
+        )
+    check_law(values, values["temperature"])
+    values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")
+    values["update_rounding"], values["update_resolution"] = values.pop("update_quantizer")
+    decay, decoupled = values["weight_decay"], values["decoupled_weight_decay"]
+    values["weight_decay"], values["decoupled_weight_decay"] = (0.0, decay) if decoupled else (decay, 0.0)
+    values["stochastic_param"] = values.pop("param_rounding") != "nearest"
+    values["stochastic_state"] = values.pop("state_rounding") != "nearest"
+    return values
+
+
+def is_dynamic(value: Any) -> bool:
+    """Whether a group's value can change from step to step without being assigned anew: a tensor, a schedule."""
+    return (
+        hasattr(value, "ndim")
+        or (callable(value) and not isinstance(value, type))
+        or (isinstance(value, Grid) and callable(value.resolution))
+    )

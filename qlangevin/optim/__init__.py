@@ -1,0 +1,5 @@
+"""The optimizers."""
+
+from .sgld import SGLD
+
+__all__ = ["SGLD"]

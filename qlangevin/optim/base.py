@@ -1,0 +1,209 @@
+"""The one base class: torch.optim.Optimizer's contract around buckets, backends and resolved hyper-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, overload
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+
+from .. import buckets, clipping, hyper, state
+from ..backends import check_backend_name
+from ..errors import HyperparameterError
+from ..execution import Execution
+from ..seeding import choose_seed
+
+COMMON_DEFAULTS: dict[str, Any] = {
+    "temperature": 0.0,
+    "weight_decay": 0.0,
+    "decoupled_weight_decay": False,
+    "grad_quantizer": None,
+    "update_quantizer": None,
+    "noise": "gaussian",
+    "param_rounding": "auto",
+    "state_rounding": "auto",
+    "state_dtype": None,
+    "max_grad_norm": None,
+    "chain": 0,
+    "maximize": False,
+    "capturable": False,
+    "foreach": None,
+    "fused": None,
+    "numerics_version": state.NUMERICS_VERSION,
+}
+
+
+class LangevinOptimizer(Optimizer):
+    """An optimizer whose step is one pass of a rule over all tensors.
+
+    A subclass names the hyper-parameters of its rules and tells which rule a group uses. Public methods are those of
+    torch.optim.Optimizer, and ``reseed`` and ``metrics``.
+    """
+
+    rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
+    rule_fields: ClassVar[tuple[str, ...]] = ()  # their hyper-parameters, names from hyper.RULE_FIELDS
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str) -> None:
+        """Checks every group and chooses the seed; captures nothing about the tensors, which may be swapped later."""
+        check_backend_name(backend)
+        self.backend = backend
+        self._execution: Execution | None = None
+        self._metrics: dict[str, dict[str, Tensor]] | None = None
+        defaults = {**COMMON_DEFAULTS, **defaults}
+        defaults["seed"] = choose_seed(defaults["seed"])
+        if not isinstance(params, Tensor):
+            params = list(params)  # type: ignore[assignment]  # a list of any of the forms that torch takes
+            if not params:
+                raise HyperparameterError("params is empty: there is nothing to optimize")
+        super().__init__(params, defaults)
+        buckets.name_params(self.param_groups)
+
+    def rule_of(self, group: Mapping[str, Any]) -> str:
+        """The name of the rule that a group's hyper-parameters ask for."""
+        raise NotImplementedError
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """As torch.optim.Optimizer; the group is checked first, and the optimizer is unchanged if it is refused.
+
+        Raises:
+            HyperparameterError: a value out of range, duplicate parameters or names.
+            TensorError: sparse, complex or integer parameters.
+        """
+        count = len(self.param_groups)
+        super().add_param_group(param_group)
+        try:
+            self._check_group(count)
+            if self.__dict__.get("_execution") is not None:  # while constructing, names are checked once for all groups
+                buckets.name_params(self.param_groups)
+        except Exception:
+            del self.param_groups[count:]
+            raise
+        self._execution = None
+
+    def _check_group(self, index: int) -> None:
+        group = self.param_groups[index]
+        try:
+            self.rule_of(group)
+            hyper.resolve(group, self.rule_fields, 1)
+            for param in group["params"]:
+                buckets.state_dtype_for(param, group["state_dtype"])
+            for name in hyper.UNIFORM:
+                if group[name] != self.param_groups[0][name]:
+                    raise HyperparameterError(f"{name} must be equal in all param groups")
+            if len(set(map(id, group["params"]))) != len(group["params"]):
+                raise HyperparameterError("params contains the same parameter twice")
+        except HyperparameterError as error:
+            raise HyperparameterError(f"{error} (param group {index})") from None
+        for ordinal, param in enumerate(group["params"]):
+            if param.device.type != "meta":  # a model may be materialized after its optimizer is made
+                names = group.get("param_names")
+                buckets.check_tensor("parameter", names[ordinal] if names else f"#{ordinal} of group {index}", param)
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Takes one step.
+
+        Args:
+            closure: evaluates the model and returns the loss; called once, before the step.
+
+        Returns:
+            The closure's value, or None.
+
+        Raises:
+            QlangevinError: a hyper-parameter, tensor or backend that the step cannot take; nothing has been written.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        if not self._overflowed():
+            self._run()
+        return loss
+
+    def _overflowed(self) -> bool:
+        """Whether a GradScaler that leaves unscaling to the optimizer (``_step_supports_amp_scaling``) found an Inf."""
+        found_inf = getattr(self, "found_inf", None)
+        return found_inf is not None and bool(found_inf.item())
+
+    def _run(self) -> None:
+        if self._execution is None or not self._execution.is_current(self):
+            self._execution = Execution.prepare(self)
+        execution = self._execution
+        if execution is None:  # no gradient anywhere
+            return
+        scale = getattr(self, "grad_scale", None)
+        inverse_scale = 1.0 if scale is None else 1.0 / float(scale)
+        step_input = execution.make_input(inverse_scale)
+        if execution.only_builds_state(step_input):
+            return
+        if self._metrics is not None:
+            self._metrics = {}
+            step_input.metrics = self._metrics
+        clipping.apply(execution, step_input, inverse_scale)
+        execution.step(step_input)
+
+    def collect_metrics(self, enabled: bool = True) -> None:
+        """Whether the following steps measure what ``metrics`` reports; off at first, and then free."""
+        self._metrics = {} if enabled else None
+
+    def metrics(self) -> dict[str, dict[str, Tensor]]:
+        """What the last step measured: for each parameter's name the metrics of reference.measure, on its device.
+
+        Raises:
+            HyperparameterError: collect_metrics() was not called.
+        """
+        if self._metrics is None:
+            raise HyperparameterError("metrics() needs collect_metrics() before the step")
+        return self._metrics
+
+    def reseed(self, seed: int) -> None:
+        """Starts a new noise: every later draw depends on this seed; step counters go on.
+
+        Args:
+            seed: in [0, 2^64).
+
+        Raises:
+            HyperparameterError: a seed out of range.
+        """
+        hyper.FIELDS["seed"].read("seed", seed, 1)
+        for group in (*self.param_groups, self.defaults):
+            group["seed"] = seed
+        self._execution = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "backend": self.backend}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        super().__setstate__(saved)
+        self._execution = None
+        self.__dict__.setdefault("_metrics", None)
+        for group in self.param_groups:
+            for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
+                group.setdefault(name, value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim.Optimizer, without the callables among the hyper-parameters: load_state_dict keeps the present ones."""
+        return state.strip_callables(super().state_dict())
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Loads a saved state; dtypes are kept, so that a resumed run equals an uninterrupted one bit for bit.
+
+        Args:
+            state_dict: from ``state_dict()`` of an optimizer with the same rules, groups and parameter shapes. States of the
+                torch.optim optimizer with the same state names load as well.
+
+        Raises:
+            StateDictError: it does not fit; the optimizer is unchanged.
+        """
+        checked = state.check(self, state_dict)
+        super().load_state_dict(checked)
+        state.restore_dtypes(self, checked)
+        self._execution = None

@@ -1,0 +1,97 @@
+"""Stochastic gradient Langevin dynamics, with and without momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from ..quantizers import Grid
+from .base import LangevinOptimizer
+
+Schedule = Callable[[int], float]
+
+
+class SGLD(LangevinOptimizer):
+    r"""Stochastic gradient Langevin dynamics: SGD whose noise makes the chain sample exp(-U / T).
+
+    .. math::
+        v \leftarrow \mu v + (1 - \tau) (g + \lambda\theta) + \sqrt{2 (1 - \mu) T / \eta}\; z, \qquad
+        \theta \leftarrow \theta - \eta v
+
+    and without momentum
+    :math:`\theta \leftarrow \theta - \eta (g + \lambda\theta) + \sqrt{2 \eta T}\; z`,
+    with g the gradient of U, z of mean 0 and variance 1. At temperature 0 with nearest rounding it is torch.optim.SGD. Clipping
+    and decoupled decay change the sampled law.
+
+    Args:
+        params: parameters, named parameters or groups; float32, bfloat16, float16 (float64 on the reference backend), dense.
+            Named ones draw the same noise whatever their order and grouping.
+        lr: the step size eta, in [0, inf); float or 0-dim tensor. 0 leaves the parameters bitwise unchanged.
+        temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
+        momentum: mu in [0, 1); float or schedule.
+        dampening: tau in [0, 1); 0 if temperature > 0.
+        nesterov: Nesterov's momentum; only at temperature 0.
+        weight_decay: lambda in [0, inf): a Gaussian prior, inside the gradient; decoupled: theta -= eta lambda theta.
+        decoupled_weight_decay: whether weight_decay is decoupled from the gradient.
+        grad_quantizer: quantizers.Grid for the gradient, before decay; None for none.
+        update_quantizer: quantizers.Grid for the displacement, before noise is added to it; None for none.
+        noise: "gaussian", or "uniform" or "rademacher" (cheaper, of the same weak order in lr: right for averages of smooth
+            functions, not for tails).
+        param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32.
+        state_dtype: torch.float32 or torch.bfloat16; None: bfloat16 for bfloat16 parameters, else float32.
+        max_grad_norm: clips the gradients to this norm over all groups, in (0, inf); None for no clipping.
+        seed: in [0, 2^64); None: torch.initial_seed() of rank 0. One for all groups.
+        chain: in [0, 2^32); separates parallel chains. One for all groups.
+        maximize: ascend instead.
+        capturable: accepted for CUDA graphs; the CPU's step has no use for it.
+        foreach, fused: accepted as hints, ignored.
+        backend: "auto", "native", "triton" or "reference".
+
+    Raises:
+        HyperparameterError: a value of the wrong type or out of range; duplicate names.
+        TensorError: sparse, complex or integer parameters.
+        BackendError: an unknown backend.
+
+    Source: Welling and Teh, ICML 2011, eq. 4, for a mean loss; noise in the velocity: Chen, Fox, Guestrin, ICML 2014, eq. 15.
+    """
+
+    rules = ("plain", "momentum")
+    rule_fields = ("momentum", "dampening", "nesterov")
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor,
+        *,
+        temperature: float | Tensor | Schedule,
+        momentum: float | Schedule = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        grad_quantizer: Grid | None = None,
+        update_quantizer: Grid | None = None,
+        noise: str = "gaussian",
+        param_rounding: str = "auto",
+        state_rounding: str = "auto",
+        state_dtype: torch.dtype | None = None,
+        max_grad_norm: float | None = None,
+        seed: int | None = None,
+        chain: int = 0,
+        maximize: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        backend: str = "auto",
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in ("self", "params", "backend", "__class__")}
+        super().__init__(params, given, backend)
+
+    def rule_of(self, group: Mapping[str, Any]) -> str:
+        """Momentum if the group has any, now or by a schedule."""
+        momentum = group["momentum"]
+        return "momentum" if callable(momentum) or momentum != 0 else "plain"

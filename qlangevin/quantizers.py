@@ -1,0 +1,47 @@
+"""Grids for gradients and updates, as small values (numerics.md section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .errors import HyperparameterError
+
+ROUNDINGS = ("nearest", "stochastic", "floor", "dither")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rounds to the multiples of ``1 / resolution``.
+
+    With y = resolution * x and q = floor(y): "nearest" is q + (y - q >= 1/2); "stochastic" rounds up with probability
+    y - q; "floor" is q, biased by half a spacing, for ablation only; "dither" is subtractive, its error uniform and
+    independent of x. Values of ``2^22 / resolution`` and more, Inf and NaN pass unchanged.
+
+    Args:
+        resolution: Q > 0, in grid points per unit; a number, or a schedule ``step -> Q``. A power of two makes the grid
+            exact in binary; infinity is the identity.
+        rounding: "nearest", "stochastic", "floor" or "dither".
+
+    Raises:
+        HyperparameterError: a resolution that is not positive, an unknown rounding.
+
+    Source: Seok and Cho, arXiv 2305.18864 (the learning equation's quantizer).
+    """
+
+    resolution: float | Callable[[int], float]
+    rounding: str = "nearest"
+
+    def __post_init__(self) -> None:
+        if self.rounding not in ROUNDINGS:
+            raise HyperparameterError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+        if not callable(self.resolution):
+            self.resolution_at(1)
+
+    def resolution_at(self, step: int) -> float:
+        """The resolution at `step`, checked."""
+        value = self.resolution(step) if callable(self.resolution) else self.resolution
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
+            raise HyperparameterError(f"resolution must be a number in (0, inf], got {value!r} at step {step}")
+        return float(value)

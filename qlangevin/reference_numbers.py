@@ -1,0 +1,215 @@
+"""Random bits, noise values, grids and storage rounding in plain torch: the mirror of philox.h to round.h in ``csrc/core``.
+
+Random bits are int64 tensors of 32-bit words or 16-bit halves. Fused torch operations and torch's square root are avoided
+because they round differently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GROUP = 8
+MASK32 = 0xFFFFFFFF
+NOISE, PARAM_ROUNDING, GRAD_QUANTIZER, UPDATE_QUANTIZER, STATE_ROUNDING = 0, 2, 3, 4, 8  # the purposes of a draw
+
+
+# --- philox.h, draw.h -------------------------------------------------------------------------------------------------
+
+
+def philox(c: list[Tensor], k0: int, k1: int, rounds: int = 10) -> list[Tensor]:
+    """Philox4x32: four int64 tensors of 32-bit counter words to four of random words (Salmon et al., SC 2011)."""
+    for _ in range(rounds):
+        p0 = c[0] * 0xD2511F53  # wraps modulo 2^64: both halves of the product are right after masking
+        p1 = c[2] * 0xCD9E8D57
+        c0 = ((p1 >> 32) & MASK32) ^ c[1] ^ k0
+        c2 = ((p0 >> 32) & MASK32) ^ c[3] ^ k1
+        c = [c0, p1 & MASK32, c2, p0 & MASK32]
+        k0 = (k0 + 0x9E3779B9) & MASK32
+        k1 = (k1 + 0xBB67AE85) & MASK32
+    return c
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """Where a tensor's draws come from: its 64-bit key, step, chain, and its elements' place in the unsharded tensor."""
+
+    key: int
+    step: int
+    chain: int
+    offset: int
+    size: int
+    device: torch.device
+
+    def draw_quads(self, purpose: int) -> Tensor:
+        """The four random words of each group of 8 elements that this part touches, as (groups, 4)."""
+        first = self.offset // GROUP
+        last = (self.offset + self.size + GROUP - 1) // GROUP
+        group = torch.arange(first, last, dtype=torch.int64, device=self.device)
+        c0 = group & MASK32
+        c1 = (group >> 32) | (purpose << 16)
+        c2 = torch.full_like(group, self.step & MASK32)
+        c3 = torch.full_like(group, self.chain & MASK32)
+        return torch.stack(philox([c0, c1, c2, c3], self.key & MASK32, self.key >> 32), dim=1)
+
+    def draw_words(self, purpose: int = NOISE) -> Tensor:
+        """32 bits for each element: purposes 0 and 1 serve elements 0 to 3 and 4 to 7 of a group."""
+        quads = torch.cat([self.draw_quads(purpose), self.draw_quads(purpose + 1)], dim=1)
+        return self._trim(quads)
+
+    def draw_halves(self, purpose: int) -> Tensor:
+        """16 bits for each element: word i of a group holds elements 2i (low half) and 2i + 1 (high half)."""
+        quads = self.draw_quads(purpose)
+        halves = torch.stack([quads & 0xFFFF, quads >> 16], dim=2)
+        return self._trim(halves)
+
+    def _trim(self, groups: Tensor) -> Tensor:
+        start = self.offset % GROUP
+        return groups.reshape(-1)[start : start + self.size]
+
+
+# --- normal.h ---------------------------------------------------------------------------------------------------------
+
+BYTE_WEIGHTS = (255, 233, 229, 197)
+BYTE_SUM_MEAN = 116535
+BYTE_SUM_INVERSE_SD = float.fromhex("0x1.eebed6p-16")
+NORMAL_COEFFICIENTS = tuple(
+    float.fromhex(c)
+    for c in (
+        "0x1.ec6c56p-1",
+        "0x1.5f7fb6p-8",
+        "0x1.c248fep-8",
+        "-0x1.637c78p-9",
+        "0x1.1d6878p-11",
+        "-0x1.a3d7dap-15",
+        "0x1.ed2e0cp-20",
+    )
+)
+UNIFORM_SPACING = float.fromhex("0x1.bb67aep-15")
+
+
+def gaussian(word: Tensor) -> Tensor:
+    """The byte-sum normal: one 32-bit word to one value of a law 8.1e-6 (Kolmogorov distance) from the normal one."""
+    byte_sum = torch.zeros_like(word)
+    for i, weight in enumerate(BYTE_WEIGHTS):
+        byte_sum = byte_sum + weight * ((word >> (8 * i)) & 0xFF)
+    centred = (byte_sum - BYTE_SUM_MEAN).to(torch.float32)
+    x = centred * BYTE_SUM_INVERSE_SD
+    u = x * x
+    p = u * NORMAL_COEFFICIENTS[6] + NORMAL_COEFFICIENTS[5]
+    for coefficient in reversed(NORMAL_COEFFICIENTS[:5]):
+        p = p * u + coefficient
+    return x * p
+
+
+def uniform(half: Tensor) -> Tensor:
+    """The 2^16 midpoints of [-sqrt(3), sqrt(3)], scaled to variance 1."""
+    centred = half.to(torch.float32) - 32767.5
+    return centred * UNIFORM_SPACING
+
+
+def rademacher(half: Tensor) -> Tensor:
+    """+1 or -1: the top bit of 16."""
+    return 1.0 - 2.0 * (half >> 15).to(torch.float32)
+
+
+def noise_value(kind: str, coordinates: Coordinates) -> Tensor:
+    """Noise of mean 0 and variance 1 for each element, as a flat binary32 tensor."""
+    if kind == "gaussian":
+        return gaussian(coordinates.draw_words())
+    half = coordinates.draw_halves(NOISE)
+    return uniform(half) if kind == "uniform" else rademacher(half)
+
+
+# --- quantize.h -------------------------------------------------------------------------------------------------------
+
+
+def floor_of(y: Tensor) -> Tensor:
+    """floor(y) for |y| < 2^22 (2^51 in binary64), by adding and subtracting 1.5 times the first number without fraction bits."""
+    magic = 12582912.0 if y.dtype == torch.float32 else 1.5 * 2.0**52
+    t = (y + magic) - magic
+    return torch.where(t > y, t - 1.0, t)
+
+
+def unit_of(half: Tensor, dtype: torch.dtype) -> Tensor:
+    """(half + 1/2) / 2^16: uniform in (0, 1) and never on the edge."""
+    return (half.to(dtype) + 0.5) * 2.0**-16
+
+
+def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: Tensor | None) -> Tensor:
+    """x to the grid of spacing 1 / resolution; rounding is nearest, stochastic, floor or dither (numerics.md section 5)."""
+    y = x * resolution
+    if rounding == "dither":
+        assert half is not None
+        u = unit_of(half, x.dtype) - 0.5
+        q = floor_of(y + u + 0.5) - u
+    else:
+        q = floor_of(y)
+        above = y - q
+        if rounding == "nearest":
+            q = torch.where(above >= 0.5, q + 1.0, q)
+        if rounding == "stochastic":
+            assert half is not None
+            q = torch.where(above > unit_of(half, x.dtype), q + 1.0, q)
+    return torch.where(y.abs() < 4194304.0, q * spacing, x)
+
+
+# --- round.h ----------------------------------------------------------------------------------------------------------
+
+
+def round_to(value: Tensor, dtype: torch.dtype, half: Tensor | None) -> Tensor:
+    """value to a storage type: to nearest even without random bits, stochastically with 16 (numerics.md section 4)."""
+    if half is None or dtype in (torch.float32, torch.float64):
+        return value.to(dtype)
+    bits = value.view(torch.int32).to(torch.int64)
+    magnitude = bits & 0x7FFFFFFF
+    if dtype == torch.bfloat16:
+        finite = torch.clamp(magnitude + half, max=0x7F7FFFFF) >> 16
+    else:
+        normal = torch.clamp((magnitude + (half >> 3) - 0x38000000) >> 13, max=0x7BFF)
+        scaled = value.abs() * 2.0**24
+        subnormal = quantize(scaled, "stochastic", 1.0, 1.0, half)
+        integer = torch.where(magnitude < 0x38800000, subnormal, 0.0).to(torch.int64)
+        finite = torch.where(magnitude < 0x38800000, integer, normal)
+    pattern = (finite | ((bits >> 16) & 0x8000)).to(torch.int16)
+    return torch.where(torch.isfinite(value), pattern.view(dtype), value.to(dtype))
+
+
+# --- norm.h -----------------------------------------------------------------------------------------------------------
+
+ROWS, COLUMNS = 16, 256  # a block of the sum: 256 columns of 16 addends each, then the columns in halves
+
+
+def sum_fixed(x: Tensor) -> Tensor:
+    """The sum of a flat binary64 tensor in an order that depends on its length alone, as a 0-dim tensor.
+
+    Blocks of 4096 (the last padded with zeros): columns are added from the first row on, then the upper half of the columns
+    to the lower one until one is left; the blocks' sums are summed in the same way.
+    """
+    while True:
+        blocks = -(-x.numel() // (ROWS * COLUMNS))
+        padded = torch.zeros(max(blocks, 1) * ROWS * COLUMNS, dtype=torch.float64, device=x.device)
+        padded[: x.numel()] = x
+        block = padded.view(-1, ROWS, COLUMNS)
+        columns = block[:, 0]
+        for row in range(1, ROWS):
+            columns = columns + block[:, row]
+        while columns.shape[1] > 1:
+            half = columns.shape[1] // 2
+            columns = columns[:, :half] + columns[:, half:]
+        x = columns[:, 0]
+        if x.numel() == 1:
+            return x[0]
+
+
+def sum_squares(x: Tensor) -> Tensor:
+    """The sum of squares of a dense tensor in the order of its memory, in binary64."""
+    wide = flatten(x).to(torch.float64)
+    return sum_fixed(wide * wide)
+
+
+def flatten(tensor: Tensor) -> Tensor:
+    """A flat view of a dense tensor in the order of its memory."""
+    return tensor.detach().as_strided((tensor.numel(),), (1,))
