@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Protocol
 
 import torch
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from .native import NativeBackend
+from .native import NativeBackend, check_cpu_path
 from .plan import Plan
 from .reference import ReferenceBackend
 
@@ -70,9 +71,15 @@ def choose_backend(name: str, bucket: Bucket) -> Backend:
         BackendError: the named backend cannot; no fallback is taken.
     """
     check_backend_name(name)
+    check_cpu_path()
     reasons = explain_backends(bucket.device, bucket.dtypes)
     for backend in BACKENDS:
         if name in ("auto", backend.name) and reasons[backend.name] is None:
+            if name == "auto" and backend.name == "reference":
+                told = (
+                    f"qlangevin steps with the slow reference backend: native: {reasons['native']}; triton: {reasons['triton']}"
+                )
+                warnings.warn(told, RuntimeWarning, stacklevel=2)  # Python shows an equal warning once
             return backend
     dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in bucket.dtypes)
     usable = ", ".join(key for key, why in reasons.items() if why is None)

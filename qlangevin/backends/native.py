@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..buckets import Bucket
+from ..errors import BackendError
 from ..hyper import NOISES
 from ..quantizers import ROUNDINGS
 from ..reference import RULES
@@ -36,6 +37,19 @@ def explain_cpu_paths() -> dict[str, str]:
     return {} if missing else dict(_native.cpu_paths())
 
 
+def check_cpu_path() -> None:
+    """Refuses a QLANGEVIN_CPU that this build or machine does not have.
+
+    Raises:
+        BackendError: listing the valid paths, and for each unusable one what is missing.
+    """
+    paths = explain_cpu_paths()
+    if missing or cpu_path() == "auto" or paths.get(cpu_path()) == "":
+        return
+    known = ", ".join(path + (f" (not usable: {why})" if why else "") for path, why in paths.items())
+    raise BackendError(f"QLANGEVIN_CPU must be one of auto, {known}; got {cpu_path()!r}")
+
+
 class NativeBackend:
     """C++ kernels for CPU tensors."""
 
@@ -47,10 +61,6 @@ class NativeBackend:
             return missing
         if device.type != "cpu":
             return f"this build has no kernels for {device.type} tensors, only for the CPU's"
-        paths = explain_cpu_paths()
-        if cpu_path() != "auto" and paths.get(cpu_path(), "unknown"):
-            known = ", ".join(path + (f" (not usable: {why})" if why else "") for path, why in paths.items())
-            return f"QLANGEVIN_CPU={cpu_path()} is not one of: auto, {known}"
         for dtype in dtypes:
             if dtype not in STORAGE:
                 return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"

@@ -1,0 +1,61 @@
+"""``python -m qlangevin``: info | train."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+
+import torch
+
+from . import __version__, selftest
+from .backends import explain_backends
+from .backends.native import check_cpu_path, cpu_path, explain_cpu_paths
+from .demo import train
+from .errors import QlangevinError
+from .state import NUMERICS_VERSION
+
+
+def print_info() -> int:
+    """Prints versions, backends and why one is not usable, CPU paths and a self-test; 1 if a usable backend fails it."""
+    print(f"qlangevin {__version__} (numerics version {NUMERICS_VERSION})")
+    print(
+        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    print(f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'torch finds no CUDA device'}")
+    print("\nCPU paths of the native module:")
+    for path, why in explain_cpu_paths().items():
+        print(f"  {path:<10} {why or 'usable'}")
+    print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
+    check_cpu_path()
+    failed = False
+    print("\nBackends for CPU tensors:")
+    for name, reason in explain_backends(torch.device("cpu"), (torch.float32,) * 3).items():
+        print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
+        if reason is None:
+            for case, passed in selftest.check_backend(name).items():
+                print(f"    self-test {'passed' if passed else 'FAILED'}: {case}")
+                failed |= not passed
+    if torch.cuda.is_available():
+        print("\nBackends for CUDA tensors:")
+        for name, reason in explain_backends(torch.device("cuda"), (torch.float32,) * 3).items():
+            print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
+    return int(failed)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m qlangevin", description="Quantized and Langevin optimizers for PyTorch.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, backends and why one is not usable here, self-test")
+    train.add_arguments(commands.add_parser("train", help="the demo: four optimizers on real images"))
+    parsed = parser.parse_args(arguments)
+    try:
+        return print_info() if parsed.command == "info" else train.run(parsed)
+    except QlangevinError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

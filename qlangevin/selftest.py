@@ -1,0 +1,71 @@
+"""A few golden runs that every usable backend must reproduce to the last bit; `python -m qlangevin info` shows the outcome."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .optim import SGLD
+from .quantizers import Grid
+from .reference_numbers import Coordinates, gaussian
+
+STEPS = 20
+SIZES = (1, 8, 100, 777)
+
+# name -> (parameter dtype, SGLD's arguments, SHA-256 of parameters and states after STEPS steps)
+CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
+    "plain float32, gaussian": (
+        torch.float32,
+        {"temperature": 1e-3},
+        "1494938261fa0c8cc6f49e185365962a876eb4d90643b92edbb1656c17a7b742",
+    ),
+    "momentum float32, temperature 0": (
+        torch.float32,
+        {"temperature": 0.0, "momentum": 0.9, "weight_decay": 0.01},
+        "1c8ccf272cc33a73b50683ca1cc9b1b321f3cd31fd61d788377e252983a4f91b",
+    ),
+    "momentum bfloat16, gaussian, stochastic rounding, quantized update": (
+        torch.bfloat16,
+        {"temperature": 1e-3, "momentum": 0.9, "update_quantizer": Grid(2.0**12, "stochastic")},
+        "0bc0911a7163fae054b92c51c2a77d3046bfe83bfb2d73c36538d6e39a6dd6fb",
+    ),
+    "momentum float16, uniform, dithered gradient": (
+        torch.float16,
+        {"temperature": 1e-3, "momentum": 0.9, "noise": "uniform", "grad_quantizer": Grid(2.0**8, "dither")},
+        "a8719141029a0e2660a074d84e931b1522be006a2357e0b8cca8d836f1835d8d",
+    ),
+}
+
+
+def draw_values(key: int, size: int) -> Tensor:
+    """Values that look like a tensor's, from coordinates: equal on every machine and torch version."""
+    return gaussian(Coordinates(key, 0, 0, 0, size, torch.device("cpu")).draw_words())
+
+
+def run_case(name: str, backend: str) -> str:
+    """The digest of one golden run.
+
+    Args:
+        name: a key of CASES.
+        backend: the backend to run it on.
+    """
+    dtype, arguments, _ = CASES[name]
+    params = [torch.nn.Parameter(draw_values(i, size).to(dtype)) for i, size in enumerate(SIZES)]
+    optimizer = SGLD(params, lr=0.05, seed=2**63 + 11, chain=3, backend=backend, **arguments)
+    for step in range(STEPS):
+        for i, param in enumerate(params):
+            param.grad = draw_values(1000 * (step + 1) + i, param.numel()).to(dtype)
+        optimizer.step()
+    digest = hashlib.sha256()
+    for param in params:
+        for tensor in (param.detach(), *(value for _, value in sorted(optimizer.state[param].items()))):
+            digest.update(bytes(tensor.reshape(-1).view(torch.uint8).tolist()))
+    return digest.hexdigest()
+
+
+def check_backend(backend: str) -> dict[str, bool]:
+    """For each golden run whether the backend gives its bits."""
+    return {name: run_case(name, backend) == case[2] for name, case in CASES.items()}
