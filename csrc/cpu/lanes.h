@@ -81,11 +81,11 @@ struct VectorLanes {
   static QL_HD U load_halves(const uint32_t* words, int vector) {
     Halves halves;
     memcpy(&halves, reinterpret_cast<const uint16_t*>(words) + vector * Width, bytes / 2);
-    return __builtin_convertvector(halves, U);
+    return widen_halves(halves);
   }
   static QL_HD void store_words(uint32_t* words, int vector, U value) { memcpy(words + vector * Width, &value, bytes); }
   static QL_HD void store_halves(uint16_t* halves, int vector, U value) {
-    const Halves narrow = __builtin_convertvector(value, Halves);
+    const Halves narrow = narrow_words(value);
     memcpy(halves + vector * Width, &narrow, bytes / 2);
   }
 
@@ -99,6 +99,28 @@ struct VectorLanes {
 
  private:
   using Half = VectorLanes<(Width > 4 ? Width / 2 : 4), Isa>;
+
+  static QL_HD U widen_halves(Halves halves) {
+#if defined(__AVX512BW__)
+    if constexpr (bytes == 64) return (U)_mm512_cvtepu16_epi32((__m256i)halves);
+#endif
+#if defined(__AVX2__)
+    if constexpr (bytes == 32) return (U)_mm256_cvtepu16_epi32((__m128i)halves);
+#endif
+    return __builtin_convertvector(halves, U);
+  }
+  static QL_HD Halves narrow_words(U words) {  // each below 2^16
+#if defined(__AVX512BW__)
+    if constexpr (bytes == 64) return (Halves)_mm512_cvtepi32_epi16((__m512i)words);
+#endif
+#if defined(__AVX2__)
+    if constexpr (bytes == 32) {
+      const auto w = (__m256i)words;
+      return (Halves)_mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    }
+#endif
+    return __builtin_convertvector(words, Halves);
+  }
 
   // Words 0..3 of each counter side by side, in the order of group_index.
   struct Quads {

@@ -60,7 +60,7 @@ struct Draws {
   PurposePart parts[4 + kMaxStates];
   uint32_t* buffers[4 + kMaxStates];
 
-  Draws(Coordinates coordinates, uint32_t group_high, const Reads& reads, Bits<L>& bits)
+  [[gnu::noinline]] Draws(Coordinates coordinates, uint32_t group_high, const Reads& reads, Bits<L>& bits)
       : at(coordinates), keys(at.key), words(reads.words) {
     if (words) lower = purpose_part(at, group_high, Purpose::noise), upper = purpose_part(at, group_high, Purpose::noise + 1);
     if (reads.noise_halves) add(group_high, Purpose::noise, bits.noise);
@@ -154,11 +154,12 @@ QL_HD void step_block(const Row<Rule>& row, bool noisy, const Reads& reads, cons
 // A block that reaches over the chunk's ends: its elements [from, to) go through buffers of a whole block.
 template <class L, class Rule, class P, class G, class S>
 struct Edge {
-  typename P::Bits param[kBlock<L>] = {};
-  typename G::Bits grad[kBlock<L>] = {};
-  typename S::Bits states[Rule::states > 0 ? Rule::states : 1][kBlock<L>] = {};
+  typename P::Bits param[kBlock<L>];
+  typename G::Bits grad[kBlock<L>];
+  typename S::Bits states[Rule::states > 0 ? Rule::states : 1][kBlock<L>];
 
-  Memory<P, G, S> load(const Memory<P, G, S>& at, int64_t from, int64_t to) {
+  [[gnu::noinline]] Memory<P, G, S> load(const Memory<P, G, S>& at, int64_t from, int64_t to) {
+    *this = {};
     const size_t count = static_cast<size_t>(to - from);
     memcpy(param + from, at.param + from, count * sizeof(*param));
     memcpy(grad + from, at.grad + from, count * sizeof(*grad));
@@ -169,7 +170,7 @@ struct Edge {
     }
     return inside;
   }
-  void store(const Memory<P, G, S>& at, int64_t from, int64_t to) const {
+  [[gnu::noinline]] void store(const Memory<P, G, S>& at, int64_t from, int64_t to) const {
     const size_t count = static_cast<size_t>(to - from);
     memcpy(at.param + from, param + from, count * sizeof(*param));
     for (int k = 0; k < Rule::states; ++k) memcpy(at.states[k] + from, states[k] + from, count * sizeof(*states[k]));
@@ -185,34 +186,75 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
   return at;
 }
 
-template <class L, class Rule, class P, class G, class S>
+// What a step contains is known before its first element. The two usual kinds are compiled without the branches of what they
+// lack, which are a third of their instructions: nothing random or quantized; and Gaussian noise, every 16-bit tensor rounded
+// stochastically, with or without an update quantizer.
+enum class Kind { any, plain, langevin };
+
+template <class Rule, class P, class S>
+QL_HD Kind kind_of(const Scalars& s, bool noisy) {
+  const Reads reads = list_reads<Rule, P, S>(s, noisy);
+  constexpr bool half_param = sizeof(typename P::Bits) == 2, half_state = Rule::states > 0 && sizeof(typename S::Bits) == 2;
+  if (s.grad_rounding != GridRounding::off) return Kind::any;
+  if (reads.words && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
+  const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
+  return random || s.update_rounding != GridRounding::off ? Kind::any : Kind::plain;
+}
+
+// Tells the compiler what a kind means.
+template <Kind kind>
+QL_HD void assume(Scalars& s, bool& noisy) {
+  if (kind == Kind::any) return;
+  s.noise = NoiseKind::gaussian;
+  s.grad_rounding = GridRounding::off;
+  s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
+  if (kind == Kind::plain) s.update_rounding = GridRounding::off;
+}
+
+template <class Rule>
+QL_HD const Row<Rule>& row_at(const Launch& launch, const Chunk& chunk) {
+  return static_cast<const Row<Rule>*>(launch.rows)[launch.row_of[chunk.tensor]];
+}
+
+QL_HD bool is_noisy(const Launch& launch, const Chunk& chunk, const Scalars& s) {
+  return launch.tensors[chunk.tensor].noise && s.noise_scale > 0.0f;
+}
+
+template <Kind kind, class L, class Rule, class P, class G, class S>
 void step_chunk(const Launch& launch, const Chunk& chunk) {
   const Tensor& tensor = launch.tensors[chunk.tensor];
-  const Row<Rule> row = static_cast<const Row<Rule>*>(launch.rows)[launch.row_of[chunk.tensor]];  // a copy: nothing aliases it
-  const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
-  const bool noisy = tensor.noise && row.common.noise_scale > 0.0f;
+  Row<Rule> row = row_at<Rule>(launch, chunk);  // a copy: stores to the tensors do not alias it
+  bool noisy = is_noisy(launch, chunk, row.common);
+  assume<kind>(row.common, noisy);
   const Reads reads = list_reads<Rule, P, S>(row.common, noisy);
+  const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
   const Draws<L> draws(at, static_cast<uint32_t>(first / kGroup >> 32), reads, bits);
-  const bool drawing = draws.words || draws.count > 0;
+  Edge<L, Rule, P, G, S> edge;
   for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
-    if (drawing) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
+    if (draws.words || draws.count > 0) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
     const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
-    if (block >= first && block + kBlock<L> <= last) {
-      step_block<L, Rule>(row, noisy, reads, bits, memory);
-    } else {
-      const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
-      Edge<L, Rule, P, G, S> edge;
-      step_block<L, Rule>(row, noisy, reads, bits, edge.load(memory, from, to));
-      edge.store(memory, from, to);
-    }
+    const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
+    const bool partial = to - from < kBlock<L>;
+    step_block<L, Rule>(row, noisy, reads, bits, partial ? edge.load(memory, from, to) : memory);
+    if (partial) edge.store(memory, from, to);
   }
 }
 
 template <class L, class Rule, class P, class G, class S>
 void step_chunks(const Launch& launch, int64_t first, int64_t last) {
-  for (int64_t i = first; i < last; ++i) step_chunk<L, Rule, P, G, S>(launch, launch.chunks[i]);
+  constexpr bool usual = L::width >= 8 && std::is_same_v<P, G>;  // only these have kinds of their own: they take time to build
+  for (int64_t i = first; i < last; ++i) {
+    const Chunk& chunk = launch.chunks[i];
+    const Scalars& s = row_at<Rule>(launch, chunk).common;
+    const Kind kind = usual ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
+    if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, G, S>(launch, chunk);
+    if constexpr (usual) {
+      if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, G, S>(launch, chunk);
+      if (kind == Kind::langevin) step_chunk<Kind::langevin, L, Rule, P, G, S>(launch, chunk);
+    }
+  }
 }
 
 template <class L, class Rule, class P, class G>
