@@ -3,6 +3,10 @@
 // Elements go in groups of 8. The counter of a draw is (low 32 bits of the group; its high 16 bits and 16 bits of purpose;
 // step; chain), the key is the tensor's. A draw of words gives 32 bits to each of 4 elements, so a group takes two (purposes
 // 0 and 1); a draw of halves gives 16 bits to each of 8: word i holds elements 2i (low half) and 2i + 1 (high half).
+//
+// Step and chain are the same for all counters, so Philox's first rounds fall apart: after two of them, two words know only
+// the group's low bits, one only the purpose and the group's high bits, and the fourth is the sum of both kinds. The first
+// kind (GroupPart) is computed once for all purposes of a tile, the second (PurposePart) once for all tiles of a chunk.
 #pragma once
 
 #include "philox.h"
@@ -30,41 +34,42 @@ constexpr int kGroup = 8;
 template <class L>
 constexpr int kTile = kGroup * L::counters;
 
+// After round 2: (c0, c1, c2 ^ PurposePart::c2, PurposePart::c3).
 template <class L>
-QL_HD void set_counter(typename L::C (&c)[4], Coordinates at, typename L::C c0, typename L::C c1) {
-  c[0] = c0;
-  c[1] = c1;
-  c[2] = L::splat_word(at.step);
-  c[3] = L::splat_word(at.chain);
+struct GroupPart {
+  typename L::C c0, c1, c2;
+};
+
+struct PurposePart {
+  uint32_t c2, c3;
+};
+
+template <class L>
+QL_HD GroupPart<L> group_part(const RoundKeys<L>& keys, Coordinates at, typename L::C group_low) {
+  const auto p0 = L::multiply(group_low, kMultiplier0);
+  const uint32_t c1 = at.step * kMultiplier1;
+  const auto p1 = L::multiply(L::high(p0) ^ L::splat_word(at.chain ^ at.key.k1), kMultiplier1);
+  return {L::high(p1) ^ (L::splat_word(c1) ^ keys.k0[1]), L::low(p1), L::low(p0)};
 }
 
-// Two draws of words cover a tile; in the quads' order purposes 0 and 1 alternate.
-template <class L>
-QL_HD void draw_words(Coordinates at, uint64_t first_group, uint32_t* words) {
-  typename L::C c[2][4];
-  QL_UNROLL
-  for (uint32_t n = 0; n < 2; ++n) {
-    const auto quad = L::quad_index() + n * L::counters;
-    const auto group = (quad >> 1) + first_group;
-    set_counter<L>(c[n], at, L::word_of(group), L::word_of((group >> 32) | (quad & 1) << 16));
-  }
-  philox<L>(at.key, c);
-  QL_UNROLL
-  for (int n = 0; n < 2; ++n) L::store_quads(words + n * 4 * L::counters, c[n]);
+QL_HD PurposePart purpose_part(Coordinates at, uint32_t group_high, uint32_t purpose) {
+  const uint32_t c1 = group_high | purpose << 16;
+  const uint32_t c0 = static_cast<uint32_t>(static_cast<uint64_t>(at.step) * kMultiplier1 >> 32) ^ c1 ^ at.key.k0;
+  const uint64_t p0 = static_cast<uint64_t>(c0) * kMultiplier0;
+  return {static_cast<uint32_t>(p0 >> 32) ^ (at.key.k1 + kWeyl1), static_cast<uint32_t>(p0)};
 }
 
-// One draw of halves for each of N purposes covers a tile.
+// The four random words of N tiles' counters for one purpose.
 template <class L, int N>
-QL_HD void draw_halves(Coordinates at, uint64_t first_group, const uint32_t (&purpose)[N], uint32_t* const (&words)[N]) {
-  typename L::C c[N][4];
+QL_HD void draw(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[N], PurposePart purpose, typename L::C (&c)[N][4]) {
   QL_UNROLL
   for (int n = 0; n < N; ++n) {
-    const auto group = L::quad_index() + first_group;
-    set_counter<L>(c[n], at, L::word_of(group), L::word_of(group >> 32) | purpose[n] << 16);
+    c[n][0] = groups[n].c0;
+    c[n][1] = groups[n].c1;
+    c[n][2] = groups[n].c2 ^ L::splat_word(purpose.c2);
+    c[n][3] = L::splat_word(purpose.c3);
   }
-  philox<L>(at.key, c);
-  QL_UNROLL
-  for (int n = 0; n < N; ++n) L::store_quads(words[n], c[n]);
+  philox<L, N, 2>(keys, c);
 }
 
 }  // namespace ql

@@ -7,9 +7,9 @@
 //                        junk where a lane is wider than 32 bits: only the low 32 bits of a counter word mean anything
 //   float_of, bits_of    reinterpret                   signed_of           U as I
 //   select(m, a, b)      m is what a comparison gives  splat(uint32_t)     the same bits in every lane
-//   quad_index()         which quad of four words each counter of a C draws, such that store_quads writes memory order
-//   word_of, splat_word  a wide value's low word; one word in every lane
-//   multiply(C, m)       64-bit product; high / low    store_quads(words, c)
+//   group_index()        which group of a tile each counter of a C draws for, such that stores write memory order
+//   splat_word           one word in every lane        multiply(C, m)       64-bit product; high / low
+//   store_halves_draw, store_words_draw   a tile's random words to memory: one counter a group, or a lower and an upper one
 //   load_words, load_halves   the v-th vector of 32-bit words, of 16-bit halves (zero-extended), from a buffer of words
 //   weighted_bytes<w0, w1, w2, w3>(U)   the sum of w_i * byte_i
 #pragma once
@@ -36,14 +36,16 @@ struct ScalarLanes {
     return take_first ? first : second;
   }
 
-  static QL_HD uint64_t quad_index() { return 0; }
+  static QL_HD C group_index() { return 0; }
   static QL_HD C splat_word(uint32_t word) { return word; }
-  static QL_HD C word_of(uint64_t wide) { return static_cast<C>(wide); }
   static QL_HD Product multiply(C word, uint32_t factor) { return static_cast<uint64_t>(word) * factor; }
   static QL_HD C high(Product product) { return static_cast<C>(product >> 32); }
   static QL_HD C low(Product product) { return static_cast<C>(product); }
-  static QL_HD void store_quads(uint32_t* words, const C c[4]) {
+  static QL_HD void store_halves_draw(uint32_t* words, const C (&c)[4]) {
     for (int i = 0; i < 4; ++i) words[i] = c[i];
+  }
+  static QL_HD void store_words_draw(uint32_t* words, const C (&lower)[4], const C (&upper)[4]) {
+    for (int i = 0; i < 4; ++i) words[i] = lower[i], words[i + 4] = upper[i];
   }
   static QL_HD U load_words(const uint32_t* words, int vector) { return words[vector]; }
   static QL_HD U load_halves(const uint32_t* words, int vector) { return (words[vector / 2] >> (16 * (vector % 2))) & 0xFFFFu; }

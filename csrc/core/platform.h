@@ -9,7 +9,11 @@
 #define QL_UNROLL _Pragma("unroll")
 #else
 #define QL_HD inline __attribute__((always_inline))
-#define QL_UNROLL
+#if defined(__clang__)
+#define QL_UNROLL _Pragma("unroll")
+#else
+#define QL_UNROLL _Pragma("GCC unroll 16")
+#endif
 #endif
 
 static_assert(sizeof(float) == 4 && sizeof(double) == 8, "the bit contract is written for IEEE-754 binary32 and binary64");

@@ -7,11 +7,16 @@ namespace ql {
 
 enum class GridRounding : int32_t { off = 0, nearest = 1, stochastic = 2, floor = 3, dither = 4 };
 
+template <class L, class Mask>
+QL_HD typename L::F one_if(Mask mask) {
+  return L::select(mask, L::float_of(L::splat(0x3F800000u)), L::float_of(L::splat(0u)));
+}
+
 // floor(y) for |y| < 2^22: adding 1.5 * 2^23 leaves no fractional bits. Library floors flush subnormals on some backends.
 template <class L>
 QL_HD typename L::F floor_of(typename L::F y) {
   const typename L::F t = (y + 12582912.0f) - 12582912.0f;
-  return L::select(t > y, t - 1.0f, t);
+  return t - one_if<L>(t > y);
 }
 
 // (half + 1/2) / 2^16: a uniform value in (0, 1) that is never on the edge, so that on-grid values never move.
@@ -31,8 +36,8 @@ QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resol
   } else {
     q = floor_of<L>(y);
     const F above = y - q;
-    if (rounding == GridRounding::nearest) q = L::select(above >= 0.5f, q + 1.0f, q);
-    if (rounding == GridRounding::stochastic) q = L::select(above > unit_of<L>(half), q + 1.0f, q);
+    if (rounding == GridRounding::nearest) q = q + one_if<L>(above >= 0.5f);
+    if (rounding == GridRounding::stochastic) q = q + one_if<L>(above > unit_of<L>(half));
   }
   // From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
   return L::select(magnitude_of<L>(y) < 4194304.0f, q * spacing, x);

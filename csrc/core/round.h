@@ -48,18 +48,13 @@ QL_HD typename L::U round(BFloat16, typename L::F value, bool stochastic, typena
   const U bits = L::bits_of(value);
   U pattern;
   if (stochastic) {
-    const U magnitude = bits & 0x7FFFFFFFu;
-    const U sum = magnitude + half;
-    const U finite = L::select(L::signed_of(sum) > 0x7F7FFFFF, L::splat(0x7F7FFFFFu), sum);  // a finite value stays finite
-    pattern = (bits & 0x80000000u) | finite;
+    // Where the sum reaches Inf, cutting the value itself gives what is right: Inf, or the largest finite value.
+    const U sum = bits + half;
+    pattern = L::select(L::signed_of(sum & 0x7FFFFFFFu) >= 0x7F800000, bits, sum);
   } else {
-    pattern = bits + (0x7FFFu + (bits >> 16 & 1u));
+    pattern = bits + (0x7FFFu + (bits >> 16 & 1u));  // leaves Inf alone
   }
-  // Adding to Inf or NaN would make them something else; the quiet bit keeps a NaN whose payload is cut off.
-  const typename L::I magnitude = L::signed_of(bits & 0x7FFFFFFFu);
-  pattern = L::select(magnitude >= 0x7F800000, bits, pattern);
-  pattern = L::select(magnitude > 0x7F800000, bits | 0x00400000u, pattern);
-  return pattern >> 16;
+  return L::select(value != value, L::splat(0x7FC00000u), pattern) >> 16;
 }
 
 template <class L>

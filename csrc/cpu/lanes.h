@@ -37,14 +37,13 @@ struct VectorLanes {
   static QL_HD F select(I mask, F first, F second) { return mask ? first : second; }
   static QL_HD U select(I mask, U first, U second) { return mask ? first : second; }
 
-  // A compare-and-pair store (store_quads) takes counters 0, 2, 4, ... into its first half and 1, 3, 5, ... into its second.
-  static QL_HD C quad_index() {
+  // gather_quads takes counters 0, 2, 4, ... into its first vector and 1, 3, 5, ... into its second.
+  static QL_HD C group_index() {
     C index{};
     for (int i = 0; i < counters; ++i) index[i] = static_cast<uint64_t>(i % 2 * (counters / 2) + i / 2);
     return index;
   }
   static QL_HD C splat_word(uint32_t word) { return C{} + word; }
-  static QL_HD C word_of(C wide) { return wide; }
   static QL_HD C high(C product) { return product >> 32; }
   static QL_HD C low(C product) { return product; }
 
@@ -61,14 +60,18 @@ struct VectorLanes {
     return (word & 0xFFFFFFFFu) * static_cast<uint64_t>(factor);
   }
 
-  // Words 0..3 of each counter, to memory in the order of quad_index.
-  static QL_HD void store_quads(uint32_t* words, const C (&c)[4]) {
-    const U c01 = pair_even((U)c[0], (U)c[1], std::make_integer_sequence<int, Width>{});
-    const U c23 = pair_even((U)c[2], (U)c[3], std::make_integer_sequence<int, Width>{});
-    const U first = pair_even(c01, c23, std::make_integer_sequence<int, Width>{});
-    const U second = pair_odd(c01, c23, std::make_integer_sequence<int, Width>{});
-    memcpy(words, &first, bytes);
-    memcpy(words + Width, &second, bytes);
+  static QL_HD void store_halves_draw(uint32_t* words, const C (&c)[4]) {
+    const Quads quads = gather_quads(c);
+    store_words(words, 0, quads.first);
+    store_words(words, 1, quads.second);
+  }
+  static QL_HD void store_words_draw(uint32_t* words, const C (&lower)[4], const C (&upper)[4]) {
+    const Quads low = gather_quads(lower), high = gather_quads(upper);
+    const auto lanes = std::make_integer_sequence<int, Width>{};
+    store_words(words, 0, alternate<0>(low.first, high.first, lanes));
+    store_words(words, 1, alternate<Width / 2>(low.first, high.first, lanes));
+    store_words(words, 2, alternate<0>(low.second, high.second, lanes));
+    store_words(words, 3, alternate<Width / 2>(low.second, high.second, lanes));
   }
   static QL_HD U load_words(const uint32_t* words, int vector) {
     U result;
@@ -78,32 +81,66 @@ struct VectorLanes {
   static QL_HD U load_halves(const uint32_t* words, int vector) {
     Halves halves;
     memcpy(&halves, reinterpret_cast<const uint16_t*>(words) + vector * Width, bytes / 2);
-    return __builtin_convertvector(halves, U);
+    return widen_halves(halves);
   }
   static QL_HD void store_words(uint32_t* words, int vector, U value) { memcpy(words + vector * Width, &value, bytes); }
   static QL_HD void store_halves(uint16_t* halves, int vector, U value) {
-    const Halves narrow = __builtin_convertvector(value, Halves);
+    const Halves narrow = narrow_words(value);
     memcpy(halves + vector * Width, &narrow, bytes / 2);
   }
 
   template <uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3>
   static QL_HD U weighted_bytes(U word) {
+    using Pairs = typename Vector<uint16_t, bytes>::type;
     const U even = word & 0x00FF00FFu;
-    const U odd = word >> 8 & 0x00FF00FFu;
+    const U odd = (U)((Pairs)word >> 8);
     return multiply_add<w0, w2>(even) + multiply_add<w1, w3>(odd);
   }
 
  private:
   using Half = VectorLanes<(Width > 4 ? Width / 2 : 4), Isa>;
 
-  // Within 128 bits: the even (odd) 32-bit elements of a, then those of b.
-  template <int... i>
-  static QL_HD U pair_even(U a, U b, std::integer_sequence<int, i...>) {
-    return __builtin_shufflevector(a, b, (i / 4 * 4 + i % 2 * 2 + (i % 4 >= 2 ? Width : 0))...);
+  static QL_HD U widen_halves(Halves halves) {
+#if defined(__AVX512BW__)
+    if constexpr (bytes == 64) return (U)_mm512_cvtepu16_epi32((__m256i)halves);
+#endif
+#if defined(__AVX2__)
+    if constexpr (bytes == 32) return (U)_mm256_cvtepu16_epi32((__m128i)halves);
+#endif
+    return __builtin_convertvector(halves, U);
   }
-  template <int... i>
-  static QL_HD U pair_odd(U a, U b, std::integer_sequence<int, i...>) {
-    return __builtin_shufflevector(a, b, (i / 4 * 4 + i % 2 * 2 + 1 + (i % 4 >= 2 ? Width : 0))...);
+  static QL_HD Halves narrow_words(U words) {  // each below 2^16
+#if defined(__AVX512BW__)
+    if constexpr (bytes == 64) return (Halves)_mm512_cvtepi32_epi16((__m512i)words);
+#endif
+#if defined(__AVX2__)
+    if constexpr (bytes == 32) {
+      const auto w = (__m256i)words;
+      return (Halves)_mm_packus_epi32(_mm256_castsi256_si128(w), _mm256_extracti128_si256(w, 1));
+    }
+#endif
+    return __builtin_convertvector(words, Halves);
+  }
+
+  // Words 0..3 of each counter side by side, in the order of group_index.
+  struct Quads {
+    U first, second;
+  };
+  static QL_HD Quads gather_quads(const C (&c)[4]) {
+    const auto lanes = std::make_integer_sequence<int, Width>{};
+    const F c01 = pair<0>((F)c[0], (F)c[1], lanes), c23 = pair<0>((F)c[2], (F)c[3], lanes);
+    return {(U)pair<0>(c01, c23, lanes), (U)pair<1>(c01, c23, lanes)};
+  }
+  // Within 128 bits: the even (odd = 1: odd) elements of a, then those of b. x86 has this as one instruction for floats only.
+  template <int odd, int... i>
+  static QL_HD F pair(F a, F b, std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a, b, (i / 4 * 4 + i % 2 * 2 + odd + (i % 4 >= 2 ? Width : 0))...);
+  }
+  // 128 bits of a, 128 bits of b, and so on; `from` is 0, or Width / 2 for the second half of both.
+  template <int from, int... i>
+  static QL_HD U alternate(U a, U b, std::integer_sequence<int, i...>) {
+    if constexpr (Width == 4) return from == 0 ? a : b;
+    return __builtin_shufflevector(a, b, (from + i / 8 * 4 + i % 4 + (i % 8 >= 4 ? Width : 0))...);
   }
 
   // low 16 bits * w_low + high 16 bits * w_high

@@ -11,78 +11,102 @@ namespace ql::cpu {
 
 static_assert(kMaxStateTensors == kMaxStates);
 
-// Random bits of one tile in memory order; a draw that the step does not want leaves its buffer alone.
+// Two tiles are drawn at a time, so that each draw runs two counters in step.
+constexpr int kBlockTiles = 2;
+template <class L>
+constexpr int kBlock = kBlockTiles * kTile<L>;
+
+// Random bits of one block in memory order; a draw that the step does not want leaves its buffer alone.
 template <class L>
 struct Bits {
-  alignas(64) uint32_t noise[8 * L::counters];
-  alignas(64) uint32_t halves[3 + kMaxStates][4 * L::counters];
+  alignas(64) uint32_t noise[kBlock<L>];
+  alignas(64) uint32_t halves[3 + kMaxStates][kBlock<L> / 2];
 };
 
 enum Slot { kParam = 0, kGrad = 1, kUpdate = 2, kState = 3 };
 
-// The draws of 16 bits that a step wants, so that they can run in pairs.
-template <class L>
-struct Wanted {
-  bool words = false, noise_halves = false, slots[3 + kMaxStates] = {};
-  int count = 0;
-  uint32_t purposes[4 + kMaxStates];
-  uint32_t* buffers[4 + kMaxStates];
-
-  QL_HD void add(uint32_t purpose, uint32_t* buffer) {
-    purposes[count] = purpose;
-    buffers[count++] = buffer;
-  }
-  QL_HD void add_slot(int slot, uint32_t purpose, Bits<L>& bits) {
-    slots[slot] = true;
-    add(purpose, bits.halves[slot]);
-  }
+// Which random bits a step reads.
+struct Reads {
+  bool words, noise_halves, slots[3 + kMaxStates];
 };
 
 QL_HD bool draws(GridRounding rounding) {
   return rounding == GridRounding::stochastic || rounding == GridRounding::dither;
 }
 
-template <class L, class Rule, class P, class S>
-QL_HD Wanted<L> list_draws(const Scalars& s, bool noisy, Bits<L>& bits) {
-  Wanted<L> wanted;
-  wanted.words = noisy && s.noise == NoiseKind::gaussian;
-  wanted.noise_halves = noisy && s.noise != NoiseKind::gaussian;
-  if (wanted.noise_halves) wanted.add(Purpose::noise, bits.noise);
-  if (sizeof(typename P::Bits) == 2 && s.stochastic_param) wanted.add_slot(kParam, Purpose::param_rounding, bits);
-  if (draws(s.grad_rounding)) wanted.add_slot(kGrad, Purpose::grad_quantizer, bits);
-  if (draws(s.update_rounding)) wanted.add_slot(kUpdate, Purpose::update_quantizer, bits);
-  for (int k = 0; k < Rule::states; ++k) {
-    if (sizeof(typename S::Bits) == 2 && s.stochastic_state) wanted.add_slot(kState + k, Purpose::state_rounding + k, bits);
-  }
-  return wanted;
+template <class Rule, class P, class S>
+QL_HD Reads list_reads(const Scalars& s, bool noisy) {
+  Reads reads{};
+  reads.words = noisy && s.noise == NoiseKind::gaussian;
+  reads.noise_halves = noisy && s.noise != NoiseKind::gaussian;
+  reads.slots[kParam] = sizeof(typename P::Bits) == 2 && s.stochastic_param;
+  reads.slots[kGrad] = draws(s.grad_rounding);
+  reads.slots[kUpdate] = draws(s.update_rounding);
+  for (int k = 0; k < Rule::states; ++k) reads.slots[kState + k] = sizeof(typename S::Bits) == 2 && s.stochastic_state;
+  return reads;
 }
 
+// The draws of a chunk. All its groups have the same high bits: chunks end at multiples of a power of two.
 template <class L>
-QL_HD void draw_tile(const Coordinates& at, uint64_t group, const Wanted<L>& wanted, Bits<L>& bits) {
-  if (wanted.words) draw_words<L>(at, group, bits.noise);
-  int i = 0;
-  for (; i + 1 < wanted.count; i += 2) {
-    const uint32_t purposes[2] = {wanted.purposes[i], wanted.purposes[i + 1]};
-    uint32_t* const buffers[2] = {wanted.buffers[i], wanted.buffers[i + 1]};
-    draw_halves<L, 2>(at, group, purposes, buffers);
+struct Draws {
+  static constexpr uint32_t purposes[] = {Purpose::param_rounding, Purpose::grad_quantizer, Purpose::update_quantizer,
+                                          Purpose::state_rounding, Purpose::state_rounding + 1, Purpose::state_rounding + 2,
+                                          Purpose::state_rounding + 3};
+  Coordinates at;
+  RoundKeys<L> keys;
+  PurposePart lower{}, upper{};
+  bool words;
+  int count = 0;  // of draws of halves
+  PurposePart parts[4 + kMaxStates];
+  uint32_t* buffers[4 + kMaxStates];
+
+  [[gnu::noinline]] Draws(Coordinates coordinates, uint32_t group_high, const Reads& reads, Bits<L>& bits)
+      : at(coordinates), keys(at.key), words(reads.words) {
+    if (words) lower = purpose_part(at, group_high, Purpose::noise), upper = purpose_part(at, group_high, Purpose::noise + 1);
+    if (reads.noise_halves) add(group_high, Purpose::noise, bits.noise);
+    for (int slot = 0; slot < 3 + kMaxStates; ++slot) {
+      if (reads.slots[slot]) add(group_high, purposes[slot], bits.halves[slot]);
+    }
   }
-  if (i < wanted.count) {
-    const uint32_t purposes[1] = {wanted.purposes[i]};
-    uint32_t* const buffers[1] = {wanted.buffers[i]};
-    draw_halves<L, 1>(at, group, purposes, buffers);
+  void add(uint32_t group_high, uint32_t purpose, uint32_t* buffer) {
+    parts[count] = purpose_part(at, group_high, purpose);
+    buffers[count++] = buffer;
+  }
+};
+
+// Not inlined: it is the same for all rules and storage types.
+template <class L>
+[[gnu::noinline]] void draw_block(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
+  typename L::C c[kBlockTiles][4];
+  GroupPart<L> groups[kBlockTiles];
+  QL_UNROLL
+  for (uint32_t n = 0; n < kBlockTiles; ++n) {
+    groups[n] = group_part<L>(draws.keys, draws.at, L::group_index() + L::splat_word(group_low + n * L::counters));
+  }
+  if (draws.words) {
+    typename L::C upper[kBlockTiles][4];
+    draw<L>(draws.keys, groups, draws.lower, c);
+    draw<L>(draws.keys, groups, draws.upper, upper);
+    QL_UNROLL
+    for (int n = 0; n < kBlockTiles; ++n) L::store_words_draw(noise + n * kTile<L>, c[n], upper[n]);
+  }
+  for (int i = 0; i < draws.count; ++i) {
+    draw<L>(draws.keys, groups, draws.parts[i], c);
+    QL_UNROLL
+    for (int n = 0; n < kBlockTiles; ++n) L::store_halves_draw(draws.buffers[i] + n * kTile<L> / 2, c[n]);
   }
 }
 
 template <class L, class Rule>
-QL_HD Random<L> load_random(const Wanted<L>& wanted, const Bits<L>& bits, int vector) {
+QL_HD Random<L> load_random(const Reads& reads, const Bits<L>& bits, int vector) {
   Random<L> random{};
-  if (wanted.words) random.noise = L::load_words(bits.noise, vector);
-  if (wanted.noise_halves) random.noise = L::load_halves(bits.noise, vector);
-  if (wanted.slots[kParam]) random.param = L::load_halves(bits.halves[kParam], vector);
-  if (wanted.slots[kGrad]) random.grad = L::load_halves(bits.halves[kGrad], vector);
-  if (wanted.slots[kUpdate]) random.update = L::load_halves(bits.halves[kUpdate], vector);
+  if (reads.words) random.noise = L::load_words(bits.noise, vector);
+  if (reads.noise_halves) random.noise = L::load_halves(bits.noise, vector);
+  if (reads.slots[kParam]) random.param = L::load_halves(bits.halves[kParam], vector);
+  if (reads.slots[kGrad]) random.grad = L::load_halves(bits.halves[kGrad], vector);
+  if (reads.slots[kUpdate]) random.update = L::load_halves(bits.halves[kUpdate], vector);
   for (int k = 0; k < Rule::states; ++k) {
-    if (wanted.slots[kState + k]) random.state[k] = L::load_halves(bits.halves[kState + k], vector);
+    if (reads.slots[kState + k]) random.state[k] = L::load_halves(bits.halves[kState + k], vector);
   }
   return random;
 }
@@ -113,10 +137,10 @@ struct Memory {
 };
 
 template <class L, class Rule, class P, class G, class S>
-QL_HD void step_tile(const Row<Rule>& row, bool noisy, const Wanted<L>& wanted, const Bits<L>& bits, Memory<P, G, S> at) {
+QL_HD void step_block(const Row<Rule>& row, bool noisy, const Reads& reads, const Bits<L>& bits, Memory<P, G, S> at) {
   const Scalars& s = row.common;
-  for (int v = 0; v < kTile<L> / L::width; ++v) {
-    const Random<L> random = load_random<L, Rule>(wanted, bits, v);
+  for (int v = 0; v < kBlock<L> / L::width; ++v) {
+    const Random<L> random = load_random<L, Rule>(reads, bits, v);
     Element<L, Rule> e{};
     e.param = load<L, P>(at.param, v);
     e.grad = load<L, G>(at.grad, v);
@@ -127,14 +151,15 @@ QL_HD void step_tile(const Row<Rule>& row, bool noisy, const Wanted<L>& wanted, 
   }
 }
 
-// A tile that reaches over the chunk's ends: its elements [from, to) go through buffers of a whole tile.
+// A block that reaches over the chunk's ends: its elements [from, to) go through buffers of a whole block.
 template <class L, class Rule, class P, class G, class S>
 struct Edge {
-  typename P::Bits param[kTile<L>] = {};
-  typename G::Bits grad[kTile<L>] = {};
-  typename S::Bits states[Rule::states > 0 ? Rule::states : 1][kTile<L>] = {};
+  typename P::Bits param[kBlock<L>];
+  typename G::Bits grad[kBlock<L>];
+  typename S::Bits states[Rule::states > 0 ? Rule::states : 1][kBlock<L>];
 
-  Memory<P, G, S> load(const Memory<P, G, S>& at, int64_t from, int64_t to) {
+  [[gnu::noinline]] Memory<P, G, S> load(const Memory<P, G, S>& at, int64_t from, int64_t to) {
+    *this = {};
     const size_t count = static_cast<size_t>(to - from);
     memcpy(param + from, at.param + from, count * sizeof(*param));
     memcpy(grad + from, at.grad + from, count * sizeof(*grad));
@@ -145,7 +170,7 @@ struct Edge {
     }
     return inside;
   }
-  void store(const Memory<P, G, S>& at, int64_t from, int64_t to) const {
+  [[gnu::noinline]] void store(const Memory<P, G, S>& at, int64_t from, int64_t to) const {
     const size_t count = static_cast<size_t>(to - from);
     memcpy(at.param + from, param + from, count * sizeof(*param));
     for (int k = 0; k < Rule::states; ++k) memcpy(at.states[k] + from, states[k] + from, count * sizeof(*states[k]));
@@ -161,32 +186,75 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
   return at;
 }
 
-template <class L, class Rule, class P, class G, class S>
+// What a step contains is known before its first element. The two usual kinds are compiled without the branches of what they
+// lack, which are a third of their instructions: nothing random or quantized; and Gaussian noise, every 16-bit tensor rounded
+// stochastically, with or without an update quantizer.
+enum class Kind { any, plain, langevin };
+
+template <class Rule, class P, class S>
+QL_HD Kind kind_of(const Scalars& s, bool noisy) {
+  const Reads reads = list_reads<Rule, P, S>(s, noisy);
+  constexpr bool half_param = sizeof(typename P::Bits) == 2, half_state = Rule::states > 0 && sizeof(typename S::Bits) == 2;
+  if (s.grad_rounding != GridRounding::off) return Kind::any;
+  if (reads.words && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
+  const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
+  return random || s.update_rounding != GridRounding::off ? Kind::any : Kind::plain;
+}
+
+// Tells the compiler what a kind means.
+template <Kind kind>
+QL_HD void assume(Scalars& s, bool& noisy) {
+  if (kind == Kind::any) return;
+  s.noise = NoiseKind::gaussian;
+  s.grad_rounding = GridRounding::off;
+  s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
+  if (kind == Kind::plain) s.update_rounding = GridRounding::off;
+}
+
+template <class Rule>
+QL_HD const Row<Rule>& row_at(const Launch& launch, const Chunk& chunk) {
+  return static_cast<const Row<Rule>*>(launch.rows)[launch.row_of[chunk.tensor]];
+}
+
+QL_HD bool is_noisy(const Launch& launch, const Chunk& chunk, const Scalars& s) {
+  return launch.tensors[chunk.tensor].noise && s.noise_scale > 0.0f;
+}
+
+template <Kind kind, class L, class Rule, class P, class G, class S>
 void step_chunk(const Launch& launch, const Chunk& chunk) {
   const Tensor& tensor = launch.tensors[chunk.tensor];
-  const Row<Rule>& row = static_cast<const Row<Rule>*>(launch.rows)[launch.row_of[chunk.tensor]];
+  Row<Rule> row = row_at<Rule>(launch, chunk);  // a copy: stores to the tensors do not alias it
+  bool noisy = is_noisy(launch, chunk, row.common);
+  assume<kind>(row.common, noisy);
+  const Reads reads = list_reads<Rule, P, S>(row.common, noisy);
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
-  const bool noisy = tensor.noise && row.common.noise_scale > 0.0f;
-  Bits<L> bits;
-  const Wanted<L> wanted = list_draws<L, Rule, P, S>(row.common, noisy, bits);
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
-  for (int64_t tile = first / kTile<L> * kTile<L>; tile < last; tile += kTile<L>) {
-    draw_tile<L>(at, static_cast<uint64_t>(tile / kGroup), wanted, bits);
-    const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], tile - tensor.offset);
-    if (tile >= first && tile + kTile<L> <= last) {
-      step_tile<L, Rule>(row, noisy, wanted, bits, memory);
-    } else {
-      const int64_t from = std::max<int64_t>(first - tile, 0), to = std::min<int64_t>(last - tile, kTile<L>);
-      Edge<L, Rule, P, G, S> edge;
-      step_tile<L, Rule>(row, noisy, wanted, bits, edge.load(memory, from, to));
-      edge.store(memory, from, to);
-    }
+  Bits<L> bits;
+  const Draws<L> draws(at, static_cast<uint32_t>(first / kGroup >> 32), reads, bits);
+  Edge<L, Rule, P, G, S> edge;
+  for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
+    if (draws.words || draws.count > 0) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
+    const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
+    const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
+    const bool partial = to - from < kBlock<L>;
+    step_block<L, Rule>(row, noisy, reads, bits, partial ? edge.load(memory, from, to) : memory);
+    if (partial) edge.store(memory, from, to);
   }
 }
 
 template <class L, class Rule, class P, class G, class S>
 void step_chunks(const Launch& launch, int64_t first, int64_t last) {
-  for (int64_t i = first; i < last; ++i) step_chunk<L, Rule, P, G, S>(launch, launch.chunks[i]);
+  constexpr bool usual = L::width >= 8 && std::is_same_v<P, G>;  // only these have kinds of their own: they take time to build
+  for (int64_t i = first; i < last; ++i) {
+    const Chunk& chunk = launch.chunks[i];
+    const Scalars& s = row_at<Rule>(launch, chunk).common;
+    const Kind kind = usual ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
+    if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, G, S>(launch, chunk);
+    if constexpr (usual) {
+      if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, G, S>(launch, chunk);
+      if (kind == Kind::langevin) step_chunk<Kind::langevin, L, Rule, P, G, S>(launch, chunk);
+    }
+  }
 }
 
 template <class L, class Rule, class P, class G>
