@@ -7,7 +7,7 @@ binary32 (binary64 for binary64 parameters, which have no other backend).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .reference_numbers import (
+    DRAWING,
     GRAD_QUANTIZER,
     PARAM_ROUNDING,
     STATE_ROUNDING,
@@ -163,10 +164,11 @@ def unscale(s: Scalars, g: Tensor) -> Tensor:
     return g * s.grad_multiplier
 
 
-def quantize_grad(s: Scalars, g: Tensor, half: Callable[[int], Tensor]) -> Tensor:
+def quantize_grad(s: Scalars, g: Tensor, at: Coordinates) -> Tensor:
     if s.grad_rounding == "off":
         return g
-    return quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half(GRAD_QUANTIZER))
+    half = at.draw_halves(GRAD_QUANTIZER) if s.grad_rounding in DRAWING else None
+    return quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half)
 
 
 def add_weight_decay(s: Scalars, g: Tensor, param: Tensor) -> Tensor:
@@ -175,10 +177,11 @@ def add_weight_decay(s: Scalars, g: Tensor, param: Tensor) -> Tensor:
     return g + param * s.weight_decay
 
 
-def quantize_update(s: Scalars, delta: Tensor, half: Callable[[int], Tensor]) -> Tensor:
+def quantize_update(s: Scalars, delta: Tensor, at: Coordinates) -> Tensor:
     if s.update_rounding == "off":
         return delta
-    return quantize(delta, s.update_rounding, s.update_resolution, s.update_spacing, half(UPDATE_QUANTIZER))
+    half = at.draw_halves(UPDATE_QUANTIZER) if s.update_rounding in DRAWING else None
+    return quantize(delta, s.update_rounding, s.update_resolution, s.update_spacing, half)
 
 
 def scaled_noise(s: Scalars, at: Coordinates, dtype: torch.dtype) -> Tensor:
@@ -207,7 +210,7 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
     """The new (unrounded) parameter and states of one flat tensor, left in e."""
     s = row.common
     g = unscale(s, e.grad)
-    g = quantize_grad(s, g, at.draw_halves)
+    g = quantize_grad(s, g, at)
     g = add_weight_decay(s, g, e.param)
     rule.accumulate(row.rule, g, e.states)
     if noisy:
@@ -215,12 +218,18 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
     if rule.site == "velocity" and e.noise is not None:
         e.states[0] = e.states[0] + e.noise
     delta = rule.displace(s.lr, row.rule, g, e.states)
-    delta = quantize_update(s, delta, at.draw_halves)
+    delta = quantize_update(s, delta, at)
     e.delta = delta
     if rule.site == "displacement" and e.noise is not None:
         delta = delta + e.noise
     rule.finish(row.rule, delta, e.states)
     e.param = move_param(s, e.param, delta)
+
+
+def round_stored(value: Tensor, dtype: torch.dtype, at: Coordinates, purpose: int | None) -> Tensor:
+    """value in its storage type: stochastic with the draw of a purpose, nearest without; types of 32 bits and more need none."""
+    half = at.draw_halves(purpose) if purpose is not None and dtype.itemsize == 2 else None
+    return round_to(value, dtype, half)
 
 
 @dataclass(frozen=True)
@@ -247,12 +256,10 @@ def step_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Te
     update(rule, row, at, part.noise and s.noise_scale > 0.0, e)
     e.stored = p
     if s.lr != 0.0:
-        half = at.draw_halves(PARAM_ROUNDING) if s.stochastic_param else None
-        e.stored = round_to(e.param, p.dtype, half)
+        e.stored = round_stored(e.param, p.dtype, at, PARAM_ROUNDING if s.stochastic_param else None)
         p.copy_(e.stored)
     for k, (state, value) in enumerate(zip(x, e.states, strict=True)):
-        half = at.draw_halves(STATE_ROUNDING + k) if s.stochastic_state else None
-        state.copy_(round_to(value, state.dtype, half))
+        state.copy_(round_stored(value, state.dtype, at, STATE_ROUNDING + k if s.stochastic_state else None))
     return e
 
 

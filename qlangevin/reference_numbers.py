@@ -138,6 +138,9 @@ def unit_of(half: Tensor, dtype: torch.dtype) -> Tensor:
     return (half.to(dtype) + 0.5) * 2.0**-16
 
 
+DRAWING = ("stochastic", "dither")  # the roundings that need random bits
+
+
 def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: Tensor | None) -> Tensor:
     """x to the grid of spacing 1 / resolution; rounding is nearest, stochastic, floor or dither (numerics.md section 5)."""
     y = x * resolution

@@ -43,7 +43,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     # In the same folder, because os.replace is atomic only within one file system.
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with temporary.open("wb") as stream:
             torch.save(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
@@ -58,7 +58,7 @@ def load_checkpoint(path: Path, config: dict[str, Any]) -> Checkpoint:
     """Read the checkpoint at `path`, or return an empty one where there is no file.
 
     Raises:
-        CheckpointError: the file is truncated, corrupt, not a checkpoint of the demo, or of another configuration.
+        CheckpointError: the file is truncated, corrupt, not the demo's, or of another configuration.
     """
     if not path.exists():
         return Checkpoint(config)
@@ -73,7 +73,7 @@ def load_checkpoint(path: Path, config: dict[str, Any]) -> Checkpoint:
 
 def _read_content(path: Path) -> Any:
     try:
-        # torch.load does not compare the CRCs that torch.save wrote, so a flipped bit would become a wrong weight.
+        # torch.load ignores the CRCs that torch.save wrote: a flipped bit would become a wrong weight.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:

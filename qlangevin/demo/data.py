@@ -52,7 +52,7 @@ class ImageData:
     test_labels: Tensor
 
     def digest(self) -> str:
-        """Return a fingerprint of every pixel and label, so that a checkpoint can tell its data from other data."""
+        """Return a fingerprint of every pixel and label: a checkpoint knows its own data by it."""
         state = hashlib.sha256()
         for tensor in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             state.update(repr(tuple(tensor.shape)).encode())
@@ -121,7 +121,7 @@ def load_cifar10(folder: Path) -> ImageData:
 def load_digits() -> ImageData:
     """Load scikit-learn's 1,797 digits of 8 x 8 pixels, which need no download, in a fixed shuffled split."""
     try:
-        from sklearn.datasets import load_digits as load
+        from sklearn.datasets import load_digits as load  # noqa: PLC0415  an extra
     except ImportError as error:
         raise DataError(
             "no --data-dir, no Fashion-MNIST on this machine, and scikit-learn, whose digits would do, "

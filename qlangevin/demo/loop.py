@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from qlangevin.demo.data import NUM_CLASSES, ImageData
 from qlangevin.demo.model import (
@@ -38,7 +39,7 @@ class RunResult:
         accuracies: test accuracy after each epoch, in [0, 1].
         step_ms: wall time of each optimizer.step(), ms.
         bytes_per_param: stored weights and optimizer states, bytes per parameter.
-        weights_digest: fingerprint of the stored weights: equal digests are equal bits.
+        weights_digest: fingerprint of stored weights and batch norm statistics: equal digests are equal bits.
     """
 
     name: str
@@ -63,8 +64,16 @@ class LiveRun:
 
 
 def count_steps(data: ImageData, settings: Settings) -> int:
-    """Return the number of whole mini-batches in one epoch; the rest of the images wait for the next shuffle."""
+    """Return the number of whole mini-batches in one epoch; the remainder waits for the next shuffle."""
     return len(data.train_labels) // settings.batch_size
+
+
+def scale_lr(step: int, total: int) -> float:
+    """Return the schedule's factor in [0, 1]: linear for a fifth of the steps, then half a cosine down."""
+    warmup = max(1, total // 5)
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 + 0.5 * math.cos(math.pi * (step - warmup) / max(1, total - warmup))
 
 
 def start_run(run: Run, data: ImageData, settings: Settings) -> LiveRun:
@@ -73,8 +82,8 @@ def start_run(run: Run, data: ImageData, settings: Settings) -> LiveRun:
     weights = store_weights(model, run.param_dtype)
     optimizer = run.make_optimizer(weights, settings)
     total = count_steps(data, settings) * settings.epochs
-    # The end of the schedule is where updates fall below half a bf16 spacing and rounding to nearest loses them.
-    scheduler = OneCycleLR(optimizer, settings.lr, total_steps=total, pct_start=0.2, cycle_momentum=False)
+    # At both ends of the schedule updates fall below half a bf16 spacing, and rounding to nearest loses them.
+    scheduler = LambdaLR(optimizer, lambda step: scale_lr(step, total))
     return LiveRun(run, model, weights, optimizer, scheduler, RunResult(run.name))
 
 
@@ -100,7 +109,7 @@ def train_epoch_(live: LiveRun, data: ImageData, settings: Settings, advance: Ca
     live.epoch += 1
     live.result.accuracies.append(measure_accuracy(live.model, data, scale))
     live.result.bytes_per_param = count_bytes(live.weights, live.optimizer)
-    live.result.weights_digest = digest_weights(live.weights)
+    live.result.weights_digest = digest_run(live)
 
 
 def _take_step(live: LiveRun, images: Tensor, labels: Tensor) -> float:
@@ -139,27 +148,30 @@ def measure_accuracy(model: ResidualNetwork, data: ImageData, scale: tuple[Tenso
     model.eval()
     correct = 0
     with torch.no_grad():
-        for images, labels in zip(
-            data.test_images.split(_TEST_BATCH), data.test_labels.split(_TEST_BATCH), strict=True
-        ):
-            correct += int((model(normalize(images, scale)).argmax(dim=1) == labels).sum())
+        for start in range(0, len(data.test_labels), _TEST_BATCH):
+            images = normalize(data.test_images[start : start + _TEST_BATCH], scale)
+            labels = data.test_labels[start : start + _TEST_BATCH]
+            correct += int((model(images).argmax(dim=1) == labels).sum())
     return correct / len(data.test_labels)
 
 
 def count_bytes(weights: NamedParameters, optimizer: Optimizer) -> float:
-    """Return the bytes per parameter of the stored weights and of the optimizer's states, step counters excluded."""
+    """Return the bytes per parameter of stored weights and optimizer states, without the step counters."""
     params = [param for _, param in weights]
     states = [value for state in optimizer.state.values() for value in state.values()]
-    held: list[Tensor] = [*params, *(value for value in states if isinstance(value, Tensor) and value.dim() > 0)]
+    held: list[Tensor] = [
+        *params,
+        *(value for value in states if isinstance(value, Tensor) and value.dim() > 0),
+    ]
     return sum(tensor.numel() * tensor.element_size() for tensor in held) / sum(param.numel() for param in params)
 
 
-def digest_weights(weights: NamedParameters) -> str:
-    """Return a fingerprint of the bits of the stored weights."""
+def digest_run(live: LiveRun) -> str:
+    """Return a fingerprint of the bits of the stored weights and of the batch norms' statistics."""
     state = hashlib.sha256()
-    for name, param in weights:
+    for name, tensor in [*live.weights, *live.model.named_buffers()]:
         state.update(name.encode())
-        state.update(param.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        state.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return state.hexdigest()[:16]
 
 

@@ -78,10 +78,10 @@ def build_model(image_shape: Sequence[int], classes: int, seed: int) -> Residual
 
 
 def store_weights(model: nn.Module, dtype: torch.dtype) -> NamedParameters:
-    """Return the named parameters that the optimizer owns: the model's own in fp32, else a copy of type `dtype`.
+    """Return the named parameters that the optimizer owns: the model's own in fp32, else a copy in `dtype`.
 
-    The model always computes in fp32: bf16 convolutions are ten times slower on a CPU. What a run studies is how
-    the weights are kept and updated.
+    The model always computes in fp32: bf16 convolutions are ten times slower on a CPU. What a run studies is
+    how the weights are kept and updated.
     """
     if dtype == torch.float32:
         return list(model.named_parameters())

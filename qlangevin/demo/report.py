@@ -43,7 +43,7 @@ class Floor:
     below: str | None = None
 
 
-_CLOSE = Floor("sgld-bf16", 0.01, below="sgd-fp32")
+_CLOSE = Floor("sgld-bf16-stochastic", 0.01, below="sgd-fp32")
 FLOORS: Mapping[str, Sequence[Floor]] = {
     FASHION_MNIST: (Floor("sgd-fp32", 0.85), _CLOSE),
     CIFAR10: (Floor("sgd-fp32", 0.55),),
@@ -86,10 +86,8 @@ def format_table(results: Sequence[RunResult]) -> str:
         accuracy, size = f"{100 * result.accuracies[-1]:.2f} %", f"{result.bytes_per_param:.2f}"
         rows.append((result.name, accuracy, f"{loss:.4f}", size, f"{statistics.median(result.step_ms):.3f}"))
     widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
-    lines = [
-        "  ".join(cell.ljust(width) if at == 0 else cell.rjust(width) for at, (cell, width) in enumerate(zip(row, widths, strict=True)))
-        for row in rows
-    ]
+    aligned = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    lines = ["  ".join(cells) for cells in aligned]
     lines.insert(1, "  ".join("-" * width for width in widths))
     lines.append("accuracy and loss: last epoch; bytes: stored weights + optimizer states, without gradients and")
     lines.append("without the fp32 working copy in which every run computes; ms: median of optimizer.step().")
@@ -111,22 +109,28 @@ def smooth_losses(losses: Sequence[float], window: int) -> list[float]:
 
 def draw_curves(results: Sequence[RunResult], data_name: str, steps_per_epoch: int, path: Path) -> None:
     """Draw training loss (smoothed) and test accuracy of every run over the epochs into `path`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415
 
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     window = max(1, steps_per_epoch // 8)
-    for result, style in zip(results, _cycle_styles(len(results)), strict=True):
+    for at, result in enumerate(results):
+        style = _STYLES[at % len(_STYLES)]
+        width = 3.2 if at == 0 else 1.6  # the others run on top of the first one, which must stay visible
         smooth = smooth_losses(result.losses, window)
-        epochs = [(at + window) / steps_per_epoch for at in range(len(smooth))]
-        left.plot(epochs, smooth, color=style["color"], linestyle=style["linestyle"], label=result.name)
+        epochs = [(step + window) / steps_per_epoch for step in range(len(smooth))]
+        left.plot(epochs, smooth, color=style["color"], linestyle=style["linestyle"], linewidth=width)
         marks = range(1, len(result.accuracies) + 1)
-        right.plot(marks, [100 * value for value in result.accuracies], label=result.name, **style)
+        right.plot(marks, [100 * value for value in result.accuracies], label=result.name, linewidth=width, **style)
     left.set(xlabel="epoch", ylabel=f"training loss (nats, mean of {window} steps)", yscale="log")
-    right.set(xlabel="epoch", ylabel="test accuracy (%)")
-    right.xaxis.get_major_locator().set_params(integer=True)
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    left.yaxis.set_major_formatter("{x:g}")
+    left.yaxis.set_minor_formatter(NullFormatter())
+    right.set(xlabel="epoch", ylabel="test accuracy after the epoch (%)")
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -135,12 +139,8 @@ def draw_curves(results: Sequence[RunResult], data_name: str, steps_per_epoch: i
     figure.savefig(path, dpi=150)
 
 
-def _cycle_styles(count: int) -> list[dict[str, str]]:
-    return [_STYLES[at % len(_STYLES)] for at in range(count)]
-
-
 def write_json(path: Path, results: Sequence[RunResult], config: dict[str, Any]) -> None:
-    """Write configuration, versions and every run's numbers to `path`; a loss that is not finite becomes null."""
+    """Write configuration, versions and the numbers of every run; a loss that is not finite becomes null."""
     runs = [
         {
             "name": result.name,
@@ -152,5 +152,9 @@ def write_json(path: Path, results: Sequence[RunResult], config: dict[str, Any])
         }
         for result in results
     ]
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()}
+    versions = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
     path.write_text(json.dumps({"config": config, "versions": versions, "runs": runs}, indent=1) + "\n")

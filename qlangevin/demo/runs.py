@@ -50,14 +50,14 @@ class Run:
 
 
 def make_sgd(weights: NamedParameters, settings: Settings) -> Optimizer:
-    """Build torch's SGD; on bf16 weights it rounds to nearest, so that updates below half a spacing are lost."""
+    """Build torch's SGD; on bf16 weights it rounds to nearest and loses updates below half a spacing."""
     lr, momentum, decay = settings.lr, settings.momentum, settings.weight_decay
     return torch.optim.SGD(weights, lr=lr, momentum=momentum, weight_decay=decay)
 
 
 def make_sgld(weights: NamedParameters, settings: Settings, *, noise: bool) -> Optimizer:
     """Build qlangevin's SGLD with stochastic rounding, at the settings' temperature or at 0."""
-    from qlangevin import SGLD
+    from qlangevin import SGLD  # noqa: PLC0415  the package imports the demo only to run it
 
     optimizer: Optimizer = SGLD(
         weights,
@@ -74,7 +74,11 @@ def make_sgld(weights: NamedParameters, settings: Settings, *, noise: bool) -> O
 
 RUNS: tuple[Run, ...] = (
     Run("sgd-fp32", torch.float32, make_sgd),
-    Run("sgd-bf16", torch.bfloat16, make_sgd),
-    Run("sgld-bf16", torch.bfloat16, lambda weights, settings: make_sgld(weights, settings, noise=False)),
+    Run("sgd-bf16-nearest", torch.bfloat16, make_sgd),
+    Run(
+        "sgld-bf16-stochastic",
+        torch.bfloat16,
+        lambda weights, settings: make_sgld(weights, settings, noise=False),
+    ),
     Run("sgld-bf16-warm", torch.bfloat16, lambda weights, settings: make_sgld(weights, settings, noise=True)),
 )
