@@ -195,6 +195,8 @@ class Watch:
         self.state_dicts = [item.state for item in self.items]
         self.all_states = list(state.values())
         self.strides = list(map(Tensor.stride, self.params))
+        self.sizes = list(map(Tensor.numel, self.params))
+        self.written = [*self.params, *(item.state[name] for bucket in buckets for item in bucket.items for name in item.state)]
         self.contiguous = all(param.is_contiguous() for param in self.params)
         self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int]]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
@@ -238,6 +240,11 @@ class Watch:
             return None
         if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_dtype, grads)) != self.grad_dtypes:
             return None
+        if list(map(Tensor.stride, self.params)) != self.strides or list(map(Tensor.numel, self.params)) != self.sizes:
+            return None
+        if any(map(Tensor.is_neg, grads)):  # a view that says "negate me" and whose memory is not what it means
+            grads = list(map(Tensor.resolve_neg, grads))
+            pointers = list(map(Tensor.data_ptr, grads))
         same = all(map(Tensor.is_contiguous, grads)) if self.contiguous else list(map(Tensor.stride, grads)) == self.strides
         if not same:
             grads = [match_layout(param, grad) for param, grad in zip(self.params, grads, strict=True)]

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from . import buckets, hyper
 from .backends import Plan, choose_backend
 from .backends.plan import StepInput
 from .buckets import Bucket, Item, Watch
-from .errors import BackendError, HyperparameterError
+from .errors import BackendError, HyperparameterError, TensorError
 from .reference import RULES
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Execution:
             raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
         for plan, part in self._split(step_input):
             plan.step(part)
+        increment_version(self.watch.written)  # so that autograd notices a graph that saved an old value
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sums of squares of all gradients, in the order of the parameters in their groups."""
@@ -110,22 +112,26 @@ class GroupHypers:
 
     def __init__(self, optimizer: LangevinOptimizer) -> None:
         """Resolves nothing yet; remembers what shapes the plan."""
-        self.fields = (*hyper.FIELDS, *optimizer.rule_fields)
+        self.fields = ("state_dtype", *hyper.FIELDS, *optimizer.rule_fields)
         self.shapes = [shape_of(optimizer, group) for group in optimizer.param_groups]
         self.raw: list[tuple[Any, ...] | None] = [None] * len(self.shapes)
         self.values: list[dict[str, Any]] = [{}] * len(self.shapes)
 
     def read(self, optimizer: LangevinOptimizer) -> bool:
         """Resolves the groups for the coming step; False if a change calls for another plan."""
+        changed = False
         for index, group in enumerate(optimizer.param_groups):
             raw = tuple(map(group.__getitem__, self.fields))
             if is_same(raw, self.raw[index]):
                 continue
+            changed = True
             if shape_of(optimizer, group) != self.shapes[index]:
                 return False
             dynamic = any(map(hyper.is_dynamic, raw))
             self.values[index] = resolve_group(optimizer, index)
             self.raw[index] = None if dynamic else raw
+        if changed:
+            hyper.check_uniform(self.values)
         return True
 
 
@@ -207,6 +213,9 @@ def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
 
 def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     """The state tensor to put in the place of `old`; nothing if that one fits."""
+    if old is not None and (not isinstance(old, Tensor) or old.shape != item.param.shape):
+        found = buckets.describe(name, old) if isinstance(old, Tensor) else f"{name} of type {type(old).__name__}"
+        raise TensorError(f"state {found} does not belong to parameter {buckets.describe(item.name, item.param)}")
     if old is None:
         return {name: torch.zeros_like(item.param, dtype=dtype, memory_format=torch.preserve_format)}
     if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old):

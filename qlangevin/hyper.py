@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import HyperparameterError
 from .quantizers import Grid
+from .scalar_values import as_number
 from .thermostat import check_law
 
 NOISES = ("gaussian", "uniform", "rademacher")
@@ -39,15 +40,6 @@ class Number:
             interval = f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g})"
             raise HyperparameterError(f"{name} must be {kind} in {interval}, got {value!r}{when}")
         return number
-
-
-def as_number(value: Any) -> float | None:
-    """value as a float if it is an int, a float or a 0-dim tensor of one; None if not."""
-    if hasattr(value, "ndim") and hasattr(value, "item"):
-        value = value.item() if value.ndim == 0 else None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value)
 
 
 @dataclass(frozen=True)
@@ -153,6 +145,20 @@ def resolve(group: Mapping[str, Any], rule_fields: tuple[str, ...], step: int) -
     values["stochastic_param"] = values.pop("param_rounding") != "nearest"
     values["stochastic_state"] = values.pop("state_rounding") != "nearest"
     return values
+
+
+def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses groups that differ in what all of them must share.
+
+    Raises:
+        HyperparameterError: naming the field.
+    """
+    for name in UNIFORM:
+        for group in groups:
+            if group[name] != groups[0][name]:
+                raise HyperparameterError(
+                    f"{name} must be equal in all param groups, got {groups[0][name]!r} and {group[name]!r}"
+                )
 
 
 def is_dynamic(value: Any) -> bool:

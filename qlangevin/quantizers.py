@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import HyperparameterError
+from .scalar_values import as_number
 
 ROUNDINGS = ("nearest", "stochastic", "floor", "dither")
+SMALLEST = 2.0**-126  # below it the spacing, 1 / resolution, is beyond binary32's range
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,12 @@ class Grid:
     independent of x. Values of ``2^22 / resolution`` and more, Inf and NaN pass unchanged.
 
     Args:
-        resolution: Q > 0, in grid points per unit; a number, or a schedule ``step -> Q``. A power of two makes the grid
-            exact in binary; infinity is the identity.
+        resolution: Q in [2^-126, inf], in grid points per unit; a number, or a schedule ``step -> Q``. A power of two makes
+            the grid exact in binary; infinity is the identity.
         rounding: "nearest", "stochastic", "floor" or "dither".
 
     Raises:
-        HyperparameterError: a resolution that is not positive, an unknown rounding.
+        HyperparameterError: a resolution out of range, an unknown rounding.
 
     Source: Seok and Cho, arXiv 2305.18864 (the learning equation's quantizer).
     """
@@ -42,6 +43,7 @@ class Grid:
     def resolution_at(self, step: int) -> float:
         """The resolution at `step`, checked."""
         value = self.resolution(step) if callable(self.resolution) else self.resolution
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value <= 0:
-            raise HyperparameterError(f"resolution must be a number in (0, inf], got {value!r} at step {step}")
-        return float(value)
+        number = as_number(value)
+        if number is None or not number >= SMALLEST:
+            raise HyperparameterError(f"resolution must be a number in [2^-126, inf], got {value!r} at step {step}")
+        return number

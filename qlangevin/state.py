@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -35,6 +37,22 @@ def strip_callables(state_dict: dict[str, Any]) -> dict[str, Any]:
     """The state_dict without the user's callables, which cannot be saved."""
     groups = [{key: value for key, value in group.items() if is_saved(value)} for group in state_dict["param_groups"]]
     return {**state_dict, "param_groups": groups}
+
+
+@contextmanager
+def hooks_around_load(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Runs the load hooks around the whole of loading: what pre-hooks return is checked, post-hooks have the last word."""
+    before, after = optimizer._optimizer_load_state_dict_pre_hooks, optimizer._optimizer_load_state_dict_post_hooks
+    loaded: Any = dict(state_dict)  # hooks may change it, not the caller's
+    for hook in before.values():
+        loaded = hook(optimizer, loaded) or loaded
+    optimizer._optimizer_load_state_dict_pre_hooks, optimizer._optimizer_load_state_dict_post_hooks = OrderedDict(), OrderedDict()
+    try:
+        yield loaded
+    finally:
+        optimizer._optimizer_load_state_dict_pre_hooks, optimizer._optimizer_load_state_dict_post_hooks = before, after
+    for post_hook in after.values():
+        post_hook(optimizer)
 
 
 def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[str, Any]:

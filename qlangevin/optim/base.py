@@ -42,6 +42,7 @@ class LangevinOptimizer(Optimizer):
     torch.optim.Optimizer, and ``reseed`` and ``metrics``.
     """
 
+    _constructed = False
     rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
     rule_fields: ClassVar[tuple[str, ...]] = ()  # their hyper-parameters, names from hyper.RULE_FIELDS
 
@@ -59,6 +60,7 @@ class LangevinOptimizer(Optimizer):
                 raise HyperparameterError("params is empty: there is nothing to optimize")
         super().__init__(params, defaults)
         buckets.name_params(self.param_groups)
+        self._constructed = True
 
     def rule_of(self, group: Mapping[str, Any]) -> str:
         """The name of the rule that a group's hyper-parameters ask for."""
@@ -72,10 +74,12 @@ class LangevinOptimizer(Optimizer):
             TensorError: sparse, complex or integer parameters.
         """
         count = len(self.param_groups)
+        if count and isinstance(param_group, dict):  # a loaded state may have brought another seed than the defaults'
+            param_group = {**{name: self.param_groups[0][name] for name in hyper.UNIFORM}, **param_group}
         super().add_param_group(param_group)
         try:
             self._check_group(count)
-            if self.__dict__.get("_execution") is not None:  # while constructing, names are checked once for all groups
+            if self._constructed:  # while constructing, names are checked once for all groups
                 buckets.name_params(self.param_groups)
         except Exception:
             del self.param_groups[count:]
@@ -89,13 +93,11 @@ class LangevinOptimizer(Optimizer):
             hyper.resolve(group, self.rule_fields, 1)
             for param in group["params"]:
                 buckets.state_dtype_for(param, group["state_dtype"])
-            for name in hyper.UNIFORM:
-                if group[name] != self.param_groups[0][name]:
-                    raise HyperparameterError(f"{name} must be equal in all param groups")
             if len(set(map(id, group["params"]))) != len(group["params"]):
                 raise HyperparameterError("params contains the same parameter twice")
         except HyperparameterError as error:
             raise HyperparameterError(f"{error} (param group {index})") from None
+        hyper.check_uniform((self.param_groups[0], group))
         for ordinal, param in enumerate(group["params"]):
             if param.device.type != "meta":  # a model may be materialized after its optimizer is made
                 names = group.get("param_names")
@@ -184,6 +186,7 @@ class LangevinOptimizer(Optimizer):
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
         self._execution = None
+        self._constructed = True
         self.__dict__.setdefault("_metrics", None)
         for group in self.param_groups:
             for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
@@ -203,7 +206,8 @@ class LangevinOptimizer(Optimizer):
         Raises:
             StateDictError: it does not fit; the optimizer is unchanged.
         """
-        checked = state.check(self, state_dict)
-        super().load_state_dict(checked)
-        state.restore_dtypes(self, checked)
-        self._execution = None
+        with state.hooks_around_load(self, state_dict) as hooked:
+            checked = state.check(self, hooked)
+            super().load_state_dict(checked)
+            state.restore_dtypes(self, checked)
+            self._execution = None

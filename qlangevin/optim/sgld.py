@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..quantizers import Grid
+from ..scalar_values import as_number
 from .base import LangevinOptimizer
 
 Schedule = Callable[[int], float]
@@ -93,5 +94,4 @@ class SGLD(LangevinOptimizer):
 
     def rule_of(self, group: Mapping[str, Any]) -> str:
         """Momentum if the group has any, now or by a schedule."""
-        momentum = group["momentum"]
-        return "momentum" if callable(momentum) or momentum != 0 else "plain"
+        return "plain" if as_number(group["momentum"]) == 0 else "momentum"
