@@ -96,6 +96,7 @@ PYBIND11_MODULE(_native, m) {
       .def("step", &step_plan, py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("chain"),
            py::arg("threads"))
       .def("square_grads", &square_grads, py::arg("grads"), py::arg("threads"))
+      .def("counters_fit", &ql::cpu::Plan::counters_fit)
       .def("__len__", &ql::cpu::Plan::size)
       .def_property_readonly("path", &ql::cpu::Plan::path);
   m.def("cpu_paths", [] {

@@ -19,6 +19,7 @@ STATE_DTYPES = (torch.float32, torch.bfloat16)
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 get_grad = operator.attrgetter("grad")
+get_shape = operator.attrgetter("shape")
 get_dtype = operator.attrgetter("dtype")
 
 
@@ -46,9 +47,10 @@ def name_params(groups: Sequence[dict[str, Any]]) -> list[str]:
         names.extend(given if given is not None else (f"#{start + i}" for i in range(len(group["params"]))))
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(canonical_name(name), name)
-        if other is not name:
-            raise HyperparameterError(f"parameter names must be unique, got {other!r} and {name!r}")
+        canonical = canonical_name(name)
+        if canonical in seen:
+            raise HyperparameterError(f"parameter names must be unique, got {seen[canonical]!r} and {name!r}")
+        seen[canonical] = name
     return names
 
 
@@ -195,15 +197,17 @@ class Watch:
         self.state_dicts = [item.state for item in self.items]
         self.all_states = list(state.values())
         self.strides = list(map(Tensor.stride, self.params))
+        self.shapes = list(map(get_shape, self.params))
         self.sizes = list(map(Tensor.numel, self.params))
         self.written = [*self.params, *(item.state[name] for bucket in buckets for item in bucket.items for name in item.state)]
         self.contiguous = all(param.is_contiguous() for param in self.params)
-        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int]]] = []
+        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int], list[int]]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
             having = [state for state in self.state_dicts if name in state]
             tensors = [state[name] for state in having]
             pointers = [] if name == "step" else list(map(Tensor.data_ptr, tensors))
-            self.states.append((operator.itemgetter(name), having, tensors, pointers))
+            sizes = [] if name == "step" else list(map(Tensor.numel, tensors))
+            self.states.append((operator.itemgetter(name), having, tensors, pointers, sizes))
 
     def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
         """Whether the groups hold the same parameters."""
@@ -220,10 +224,12 @@ class Watch:
         if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
             return False
         try:
-            for get, having, tensors, pointers in self.states:
+            for get, having, tensors, pointers, sizes in self.states:
                 if not all(map(operator.is_, map(get, having), tensors)):
                     return False
                 if pointers and list(map(Tensor.data_ptr, tensors)) != pointers:
+                    return False
+                if sizes and list(map(Tensor.numel, tensors)) != sizes:
                     return False
         except KeyError:
             return False
@@ -240,13 +246,18 @@ class Watch:
             return None
         if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_dtype, grads)) != self.grad_dtypes:
             return None
-        if list(map(Tensor.stride, self.params)) != self.strides or list(map(Tensor.numel, self.params)) != self.sizes:
+        if list(map(Tensor.numel, self.params)) != self.sizes or list(map(get_shape, grads)) != self.shapes:
             return None
-        if any(map(Tensor.is_neg, grads)):  # a view that says "negate me" and whose memory is not what it means
-            grads = list(map(Tensor.resolve_neg, grads))
-            pointers = list(map(Tensor.data_ptr, grads))
-        same = all(map(Tensor.is_contiguous, grads)) if self.contiguous else list(map(Tensor.stride, grads)) == self.strides
-        if not same:
-            grads = [match_layout(param, grad) for param, grad in zip(self.params, grads, strict=True)]
+        if not self.has_strides(self.params):
+            return None
+        if not self.has_strides(grads) or any(map(Tensor.is_neg, grads)):
+            # An order of its own, or a view that says "negate me" and whose memory is not what it means.
+            grads = [match_layout(param, grad.resolve_neg()) for param, grad in zip(self.params, grads, strict=True)]
             pointers = list(map(Tensor.data_ptr, grads))
         return grads, pointers
+
+    def has_strides(self, tensors: list[Tensor]) -> bool:
+        """Whether tensors lie in memory as the parameters did when the plan was made."""
+        if self.contiguous:
+            return all(map(Tensor.is_contiguous, tensors))
+        return list(map(Tensor.stride, tensors)) == self.strides

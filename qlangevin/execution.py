@@ -42,8 +42,9 @@ class Execution:
         made, idle = collect(optimizer)
         if not made:
             return None
-        for bucket in made:
-            choose_backend(optimizer.backend, bucket)
+        backends = [choose_backend(optimizer.backend, bucket) for bucket in made]
+        if optimizer.measures and not all(backend.has_metrics for backend in backends):
+            raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
         make_states(optimizer, made)
         execution = cls(optimizer, made, idle)
         execution.is_current(optimizer)
@@ -78,10 +79,10 @@ class Execution:
         """Steps every bucket.
 
         Raises:
-            BackendError: metrics are wanted and a backend has none.
+            TensorError: a step counter is out of range.
         """
-        if step_input.metrics is not None and not all(plan.has_metrics for plan in self.plans):
-            raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
+        if not all(plan.counters_fit() for plan in self.plans):
+            raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
         for plan, part in self._split(step_input):
             plan.step(part)
         increment_version(self.watch.written)  # so that autograd notices a graph that saved an old value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 
@@ -15,4 +14,4 @@ def as_number(value: Any) -> float | None:
     try:
         return float(value)
     except OverflowError:  # an integer beyond binary64's range
-        return math.inf
+        return None

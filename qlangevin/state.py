@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import hyper, schedules
-from .errors import HyperparameterError, StateDictError
+from . import buckets, hyper, schedules
+from .errors import HyperparameterError, StateDictError, TensorError
 from .quantizers import Grid
 from .reference import RULES
+from .scalar_values import as_number
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -74,35 +75,58 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
         {**{key: value for key, value in group.items() if key != "params" and key not in saved}, **saved}
         for group, saved in zip(own, groups, strict=True)
     ]
+    if not isinstance(states, Mapping):
+        raise StateDictError(f"not an optimizer's state_dict: its state is of type {type(states).__name__}")
+    known = {"step"}.union(*(RULES[rule].states for rule in optimizer.rules))
     for index, (group, saved) in enumerate(zip(own, completed, strict=True)):
         try:
             hyper.resolve(saved, optimizer.rule_fields, 1)
+            for param in group["params"]:
+                buckets.state_dtype_for(param, saved["state_dtype"])
         except HyperparameterError as error:
             raise StateDictError(f"state_dict, param group {index}: {error}") from None
-        version = saved["numerics_version"]
-        if version != NUMERICS_VERSION:
-            warnings.warn(
-                f"saved by numerics version {version}, this is {NUMERICS_VERSION}: the run goes on with other bits", stacklevel=3
-            )
-            saved["numerics_version"] = NUMERICS_VERSION
-        known = {"step"}.union(*(RULES[rule].states for rule in optimizer.rules))
         for identity, param in zip(saved["params"], group["params"], strict=True):
-            check_state(identity, param, states.get(identity, {}), known)
+            check_state(f"state_dict, parameter {identity}", param, states.get(identity, {}), known)
+    try:
+        hyper.check_uniform(completed)
+        buckets.name_params(completed)
+    except HyperparameterError as error:
+        raise StateDictError(f"state_dict: {error}") from None
+    accept_version(completed)
     return {**state_dict, "param_groups": completed}
 
 
-def check_state(identity: Any, param: Tensor, state: Mapping[str, Any], known: set[str]) -> None:
-    """Refuses states of one parameter that the rule does not have, or of another shape."""
+def accept_version(groups: list[dict[str, Any]]) -> None:
+    """Says so if the state was saved by a version whose steps have other bits."""
+    versions = {group["numerics_version"] for group in groups}
+    if versions != {NUMERICS_VERSION}:
+        told = f"saved by numerics version {versions}, this is {NUMERICS_VERSION}: the run goes on with other bits"
+        warnings.warn(told, stacklevel=4)
+    for group in groups:
+        group["numerics_version"] = NUMERICS_VERSION
+
+
+def check_state(told: str, param: Tensor, state: Any, known: set[str]) -> None:
+    """Refuses states of one parameter that the rule does not have, of another shape, or of a type that no kernel takes."""
+    if not isinstance(state, Mapping):
+        raise StateDictError(f"{told}: its state is of type {type(state).__name__}")
     for name, value in state.items():
+        if name not in known:
+            raise StateDictError(f"{told}: {name!r} is a state of another rule; known: {sorted(known)}")
         if value is None:
             continue
-        if name not in known:
-            raise StateDictError(
-                f"state_dict, parameter {identity}: state {name!r} belongs to another rule; known: {sorted(known)}"
-            )
-        if name != "step" and (not isinstance(value, Tensor) or value.shape != param.shape):
+        if name == "step":
+            count = as_number(value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else value)
+            if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+                raise StateDictError(f"{told}: step must be an integer in [0, 2^32 - 1), got {value!r}")
+        elif not isinstance(value, Tensor) or value.shape != param.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            raise StateDictError(f"state_dict, parameter {identity}: {name} must have shape {tuple(param.shape)}, got {found}")
+            raise StateDictError(f"{told}: {name} must have shape {tuple(param.shape)}, got {found}")
+        else:
+            try:
+                buckets.check_tensor("state", name, value)
+            except TensorError as error:
+                raise StateDictError(f"{told}: {error}") from None
 
 
 def restore_dtypes(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> None:

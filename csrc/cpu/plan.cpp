@@ -85,6 +85,11 @@ Plan::Plan(Description description)
   tasks_ = make_tasks(chunks_, kTaskElements);
 }
 
+bool Plan::counters_fit() const {
+  return std::all_of(description_.steps.begin(), description_.steps.end(),
+                     [](const int64_t* step) { return *step >= 0 && *step < std::numeric_limits<uint32_t>::max(); });
+}
+
 void Plan::check(const StepInput& input) const {
   if (input.grads.size() != description_.tensors.size()) throw std::invalid_argument("one gradient for each tensor is needed");
   if (input.hypers.size() != input.grad_multipliers.size())
@@ -92,10 +97,7 @@ void Plan::check(const StepInput& input) const {
   for (const int32_t group : description_.groups) {
     if (group < 0 || static_cast<size_t>(group) >= input.hypers.size()) throw std::invalid_argument("a tensor names no group");
   }
-  for (const int64_t* step : description_.steps) {
-    if (*step < 0 || *step >= std::numeric_limits<uint32_t>::max())
-      throw std::overflow_error("a step counter left [0, 2^32 - 2]");
-  }
+  if (!counters_fit()) throw std::overflow_error("a step counter left [0, 2^32 - 2]");
 }
 
 template <class Rule>

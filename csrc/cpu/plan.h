@@ -33,6 +33,9 @@ class Plan {
   // Steps every tensor once and advances its counter. Throws before anything is written.
   void step(const StepInput& input);
 
+  // Whether every step counter can be advanced.
+  bool counters_fit() const;
+
   // The sum of squares of each gradient, in the order of core/norm.h.
   std::vector<double> square_grads(const std::vector<const void*>& grads, int threads) const;
 

@@ -20,6 +20,7 @@ class Backend(Protocol):
     """One way to step a bucket."""
 
     name: str
+    has_metrics: bool
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Why it cannot step such tensors here; None if it can."""
@@ -32,6 +33,7 @@ class TritonBackend:
     """The mirror that runs where nothing is compiled; not written yet."""
 
     name = "triton"
+    has_metrics = False
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Always a reason."""

@@ -54,6 +54,7 @@ class NativeBackend:
     """C++ kernels for CPU tensors."""
 
     name = "native"
+    has_metrics = False
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Why it cannot step such tensors here; None if it can."""
@@ -74,8 +75,6 @@ class NativeBackend:
 class NativePlan:
     """A native plan and the tensors that it points into."""
 
-    has_metrics = False
-
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket  # keeps every tensor alive that the plan points into
         self.rule_hypers = RULES[bucket.rule].hypers
@@ -95,6 +94,10 @@ class NativePlan:
             for item in bucket.items
         ]
         self.plan = _native.CpuPlan(bucket.rule, [STORAGE[dtype] for dtype in bucket.dtypes], facts, cpu_path())
+
+    def counters_fit(self) -> bool:
+        """Whether every step counter can be advanced."""
+        return self.plan.counters_fit()  # type: ignore[no-any-return]
 
     def step(self, step_input: StepInput) -> None:
         """Steps every tensor once and advances its counter."""

@@ -33,7 +33,8 @@ class StepInput:
 class Plan(Protocol):
     """A bucket ready to be stepped again and again."""
 
-    has_metrics: bool
+    def counters_fit(self) -> bool:
+        """Whether every step counter can be advanced: 0 <= step < 2^32 - 1."""
 
     def step(self, step_input: StepInput) -> None:
         """Steps every tensor once and advances its counter."""

@@ -14,6 +14,7 @@ class ReferenceBackend:
     """Steps anything that torch can add and multiply."""
 
     name = "reference"
+    has_metrics = True
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Never a reason."""
@@ -27,11 +28,13 @@ class ReferenceBackend:
 class ReferencePlan:
     """Steps a bucket tensor by tensor."""
 
-    has_metrics = True
-
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.rule = reference.RULES[bucket.rule]
+
+    def counters_fit(self) -> bool:
+        """Whether every step counter can be advanced."""
+        return all(0 <= int(item.state["step"]) < 2**32 - 1 for item in self.bucket.items)
 
     def step(self, step_input: StepInput) -> None:
         """Steps every tensor once and advances its counter."""

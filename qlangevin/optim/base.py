@@ -76,6 +76,7 @@ class LangevinOptimizer(Optimizer):
         count = len(self.param_groups)
         if count and isinstance(param_group, dict):  # a loaded state may have brought another seed than the defaults'
             param_group = {**{name: self.param_groups[0][name] for name in hyper.UNIFORM}, **param_group}
+            self._check_no_group_has(param_group.get("params", ()))
         super().add_param_group(param_group)
         try:
             self._check_group(count)
@@ -85,6 +86,12 @@ class LangevinOptimizer(Optimizer):
             del self.param_groups[count:]
             raise
         self._execution = None
+
+    def _check_no_group_has(self, params: Any) -> None:
+        taken = {id(param) for group in self.param_groups for param in group["params"]}
+        for param in (params,) if isinstance(params, Tensor) else params if isinstance(params, list | tuple) else ():
+            if id(param[1] if isinstance(param, tuple) else param) in taken:
+                raise HyperparameterError("params contains a parameter of another group")
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -130,12 +137,19 @@ class LangevinOptimizer(Optimizer):
             self._run()
         return loss
 
+    @property
+    def measures(self) -> bool:
+        """Whether steps collect metrics."""
+        return self._metrics is not None
+
     def _overflowed(self) -> bool:
         """Whether a GradScaler that leaves unscaling to the optimizer (``_step_supports_amp_scaling``) found an Inf."""
         found_inf = getattr(self, "found_inf", None)
         return found_inf is not None and bool(found_inf.item())
 
     def _run(self) -> None:
+        if self._metrics is not None:
+            self._metrics = {}
         if self._execution is None or not self._execution.is_current(self):
             self._execution = Execution.prepare(self)
         execution = self._execution
@@ -146,15 +160,17 @@ class LangevinOptimizer(Optimizer):
         step_input = execution.make_input(inverse_scale)
         if execution.only_builds_state(step_input):
             return
-        if self._metrics is not None:
-            self._metrics = {}
-            step_input.metrics = self._metrics
+        step_input.metrics = self._metrics
         clipping.apply(execution, step_input, inverse_scale)
         execution.step(step_input)
 
     def collect_metrics(self, enabled: bool = True) -> None:
-        """Whether the following steps measure what ``metrics`` reports; off at first, and then free."""
+        """Whether the following steps measure what ``metrics`` reports; off at first, and then free.
+
+        A step on a backend without metrics then raises BackendError.
+        """
         self._metrics = {} if enabled else None
+        self._execution = None  # planning checks that the backends have metrics
 
     def metrics(self) -> dict[str, dict[str, Tensor]]:
         """What the last step measured: for each parameter's name the metrics of reference.measure, on its device.
