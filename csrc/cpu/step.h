@@ -11,10 +11,9 @@ namespace ql::cpu {
 
 static_assert(kMaxStateTensors == kMaxStates);
 
-// Two tiles are drawn at a time, so that each draw runs two counters in step.
-constexpr int kBlockTiles = 2;
+// Two tiles are drawn at a time, where possible for two purposes: four counters in step hide each other's latency.
 template <class L>
-constexpr int kBlock = kBlockTiles * kTile<L>;
+constexpr int kBlock = 2 * kTile<L>;
 
 // What is random for one block, in memory order; a draw that the step does not want leaves its buffer alone.
 template <class L>
@@ -55,15 +54,14 @@ struct Draws {
   RoundKeys<L> keys;
   NoiseKind kind;
   bool noise;
-  PurposePart lower, upper;  // of the noise
-  int count = 0;             // of the draws for roundings
+  PurposePart noise_parts[2];
+  int count = 0;  // of the draws for roundings
   PurposePart parts[3 + kMaxStates];
   uint32_t* buffers[3 + kMaxStates];
 
   [[gnu::noinline]] Draws(Coordinates coordinates, NoiseKind noise_kind, uint32_t group_high, const Reads& reads, Bits<L>& bits)
       : at(coordinates), keys(at.key), kind(noise_kind), noise(reads.noise) {
-    lower = purpose_part(at, group_high, Purpose::noise);
-    upper = purpose_part(at, group_high, Purpose::noise + 1);
+    for (uint32_t i = 0; i < 2; ++i) noise_parts[i] = purpose_part(at, group_high, Purpose::noise + i);
     for (int slot = 0; slot < 3 + kMaxStates; ++slot) {
       if (!reads.slots[slot]) continue;
       parts[count] = purpose_part(at, group_high, purposes[slot]);
@@ -73,21 +71,29 @@ struct Draws {
   bool any() const { return noise || count > 0; }
 };
 
+// 16 bits an element of one block for each of M purposes.
+template <class L, int M>
+QL_HD void draw_halves(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[2], const PurposePart (&parts)[M],
+                       uint32_t* const (&buffers)[M]) {
+  typename L::C c[2 * M][4];
+  draw<L, M, 2>(keys, groups, parts, c);
+  QL_UNROLL
+  for (int i = 0; i < 2 * M; ++i) L::store_halves_draw(buffers[i / 2] + i % 2 * (kTile<L> / 2), c[i]);
+}
+
 // The noise of one block. Its values are made in a loop of their own: their chain of operations is long, and behind the draw's
 // or before the update's it would keep the processor waiting.
 template <class L>
-QL_HD void draw_noise(const Draws<L>& draws, const GroupPart<L> (&groups)[kBlockTiles], uint32_t* noise) {
-  typename L::C lower[kBlockTiles][4], upper[kBlockTiles][4];
+QL_HD void draw_noise(const Draws<L>& draws, const GroupPart<L> (&groups)[2], uint32_t* noise) {
   alignas(64) uint32_t words[kBlock<L>];
-  draw<L>(draws.keys, groups, draws.lower, lower);
   if (draws.kind == NoiseKind::gaussian) {
-    draw<L>(draws.keys, groups, draws.upper, upper);
-    QL_UNROLL
-    for (int n = 0; n < kBlockTiles; ++n) L::store_words_draw(words + n * kTile<L>, lower[n], upper[n]);
+    typename L::C c[4][4];
+    draw<L, 2, 2>(draws.keys, groups, draws.noise_parts, c);
+    L::store_words_draw(words, c[0], c[2]);
+    L::store_words_draw(words + kTile<L>, c[1], c[3]);
     for (int v = 0; v < kBlock<L> / L::width; ++v) L::store_words(noise, v, L::bits_of(gaussian<L>(L::load_words(words, v))));
   } else {
-    QL_UNROLL
-    for (int n = 0; n < kBlockTiles; ++n) L::store_halves_draw(words + n * kTile<L> / 2, lower[n]);
+    draw_halves<L, 1>(draws.keys, groups, {draws.noise_parts[0]}, {words});
     for (int v = 0; v < kBlock<L> / L::width; ++v)
       L::store_words(noise, v, L::bits_of(noise_value<L>(draws.kind, L::load_halves(words, v))));
   }
@@ -96,18 +102,17 @@ QL_HD void draw_noise(const Draws<L>& draws, const GroupPart<L> (&groups)[kBlock
 // Not inlined: it is the same for all rules and storage types.
 template <class L>
 [[gnu::noinline]] void draw_block(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
-  GroupPart<L> groups[kBlockTiles];
+  GroupPart<L> groups[2];
   QL_UNROLL
-  for (uint32_t n = 0; n < kBlockTiles; ++n) {
+  for (uint32_t n = 0; n < 2; ++n) {
     groups[n] = group_part<L>(draws.keys, draws.at, L::group_index() + L::splat_word(group_low + n * L::counters));
   }
   if (draws.noise) draw_noise<L>(draws, groups, noise);
-  for (int i = 0; i < draws.count; ++i) {
-    typename L::C c[kBlockTiles][4];
-    draw<L>(draws.keys, groups, draws.parts[i], c);
-    QL_UNROLL
-    for (int n = 0; n < kBlockTiles; ++n) L::store_halves_draw(draws.buffers[i] + n * kTile<L> / 2, c[n]);
+  int i = 0;
+  for (; i + 1 < draws.count; i += 2) {
+    draw_halves<L, 2>(draws.keys, groups, {draws.parts[i], draws.parts[i + 1]}, {draws.buffers[i], draws.buffers[i + 1]});
   }
+  if (i < draws.count) draw_halves<L, 1>(draws.keys, groups, {draws.parts[i]}, {draws.buffers[i]});
 }
 
 template <class L, class Rule>
