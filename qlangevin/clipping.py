@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
 from .backends.plan import StepInput
 from .execution import Execution
 from .reference import clip_coefficient, total_norm
+
+
+def invert_scale(grad_scale: SupportsFloat | None) -> float:
+    """1 / grad_scale of a GradScaler, or 1 without one."""
+    return 1.0 if grad_scale is None else 1.0 / float(grad_scale)
 
 
 def apply(execution: Execution, step_input: StepInput, inverse_scale: float) -> None:

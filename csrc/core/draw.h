@@ -59,17 +59,18 @@ QL_HD PurposePart purpose_part(Coordinates at, uint32_t group_high, uint32_t pur
   return {static_cast<uint32_t>(p0 >> 32) ^ (at.key.k1 + kWeyl1), static_cast<uint32_t>(p0)};
 }
 
-// The four random words of N tiles' counters for one purpose.
-template <class L, int N>
-QL_HD void draw(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[N], PurposePart purpose, typename L::C (&c)[N][4]) {
+// The random words of N tiles for each of M purposes: c[m * N + n].
+template <class L, int M, int N>
+QL_HD void draw(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[N], const PurposePart (&purposes)[M],
+                typename L::C (&c)[M * N][4]) {
   QL_UNROLL
-  for (int n = 0; n < N; ++n) {
-    c[n][0] = groups[n].c0;
-    c[n][1] = groups[n].c1;
-    c[n][2] = groups[n].c2 ^ L::splat_word(purpose.c2);
-    c[n][3] = L::splat_word(purpose.c3);
+  for (int i = 0; i < M * N; ++i) {
+    c[i][0] = groups[i % N].c0;
+    c[i][1] = groups[i % N].c1;
+    c[i][2] = groups[i % N].c2 ^ L::splat_word(purposes[i / N].c2);
+    c[i][3] = L::splat_word(purposes[i / N].c3);
   }
-  philox<L, N, 2>(keys, c);
+  philox<L, M * N, 2>(keys, c);
 }
 
 }  // namespace ql

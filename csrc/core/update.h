@@ -12,10 +12,11 @@ namespace ql {
 
 constexpr int kMaxStates = 4;
 
-// The random bits of one lane value: 32 or 16 bits a lane for the noise, 16 for everything else.
+// What is random for one lane value: the noise, of variance 1, and 16 bits a lane for every rounding.
 template <class L>
 struct Random {
-  typename L::U noise, param, grad, update, state[kMaxStates];
+  typename L::F noise;
+  typename L::U param, grad, update, state[kMaxStates];
 };
 
 template <class L, class Rule>
@@ -47,8 +48,8 @@ QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typen
 }
 
 template <class L>
-QL_HD typename L::F scaled_noise(const Scalars& s, typename L::U bits) {
-  return noise_value<L>(s.noise, bits) * s.noise_scale;
+QL_HD typename L::F scaled_noise(const Scalars& s, typename L::F noise) {
+  return noise * s.noise_scale;
 }
 
 template <class L>

@@ -17,6 +17,7 @@ namespace {
 
 constexpr int64_t kChunkElements = 16384;  // 64 KiB of binary32: param, grad and state of a chunk fit the second-level cache
 constexpr int64_t kTaskElements = 16384;
+static_assert((kChunkElements & (kChunkElements - 1)) == 0, "a chunk's groups must share their high bits (draws.h)");
 
 template <class Rule, class Visit>
 bool visit_if(const std::string& name, int index, Visit& visit) {

@@ -1,34 +1,15 @@
-// Memory around update.h: tiles of a chunk are loaded, stepped and stored. Included once per instruction set.
+// Memory around update.h: blocks of a chunk are drawn, loaded, stepped and stored. Included once per instruction set.
 #pragma once
 
+#include <algorithm>
 #include <type_traits>
 
-#include "../core/update.h"
+#include "draws.h"
 #include "kernel.h"
-#include "lanes.h"
 
 namespace ql::cpu {
 
 static_assert(kMaxStateTensors == kMaxStates);
-
-// Two tiles are drawn at a time, so that each draw runs two counters in step.
-constexpr int kBlockTiles = 2;
-template <class L>
-constexpr int kBlock = kBlockTiles * kTile<L>;
-
-// Random bits of one block in memory order; a draw that the step does not want leaves its buffer alone.
-template <class L>
-struct Bits {
-  alignas(64) uint32_t noise[kBlock<L>];
-  alignas(64) uint32_t halves[3 + kMaxStates][kBlock<L> / 2];
-};
-
-enum Slot { kParam = 0, kGrad = 1, kUpdate = 2, kState = 3 };
-
-// Which random bits a step reads.
-struct Reads {
-  bool words, noise_halves, slots[3 + kMaxStates];
-};
 
 QL_HD bool draws(GridRounding rounding) {
   return rounding == GridRounding::stochastic || rounding == GridRounding::dither;
@@ -37,8 +18,7 @@ QL_HD bool draws(GridRounding rounding) {
 template <class Rule, class P, class S>
 QL_HD Reads list_reads(const Scalars& s, bool noisy) {
   Reads reads{};
-  reads.words = noisy && s.noise == NoiseKind::gaussian;
-  reads.noise_halves = noisy && s.noise != NoiseKind::gaussian;
+  reads.noise = noisy;
   reads.slots[kParam] = sizeof(typename P::Bits) == 2 && s.stochastic_param;
   reads.slots[kGrad] = draws(s.grad_rounding);
   reads.slots[kUpdate] = draws(s.update_rounding);
@@ -46,62 +26,10 @@ QL_HD Reads list_reads(const Scalars& s, bool noisy) {
   return reads;
 }
 
-// The draws of a chunk. All its groups have the same high bits: chunks end at multiples of a power of two.
-template <class L>
-struct Draws {
-  static constexpr uint32_t purposes[] = {Purpose::param_rounding, Purpose::grad_quantizer, Purpose::update_quantizer,
-                                          Purpose::state_rounding, Purpose::state_rounding + 1, Purpose::state_rounding + 2,
-                                          Purpose::state_rounding + 3};
-  Coordinates at;
-  RoundKeys<L> keys;
-  PurposePart lower{}, upper{};
-  bool words;
-  int count = 0;  // of draws of halves
-  PurposePart parts[4 + kMaxStates];
-  uint32_t* buffers[4 + kMaxStates];
-
-  [[gnu::noinline]] Draws(Coordinates coordinates, uint32_t group_high, const Reads& reads, Bits<L>& bits)
-      : at(coordinates), keys(at.key), words(reads.words) {
-    if (words) lower = purpose_part(at, group_high, Purpose::noise), upper = purpose_part(at, group_high, Purpose::noise + 1);
-    if (reads.noise_halves) add(group_high, Purpose::noise, bits.noise);
-    for (int slot = 0; slot < 3 + kMaxStates; ++slot) {
-      if (reads.slots[slot]) add(group_high, purposes[slot], bits.halves[slot]);
-    }
-  }
-  void add(uint32_t group_high, uint32_t purpose, uint32_t* buffer) {
-    parts[count] = purpose_part(at, group_high, purpose);
-    buffers[count++] = buffer;
-  }
-};
-
-// Not inlined: it is the same for all rules and storage types.
-template <class L>
-[[gnu::noinline]] void draw_block(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
-  typename L::C c[kBlockTiles][4];
-  GroupPart<L> groups[kBlockTiles];
-  QL_UNROLL
-  for (uint32_t n = 0; n < kBlockTiles; ++n) {
-    groups[n] = group_part<L>(draws.keys, draws.at, L::group_index() + L::splat_word(group_low + n * L::counters));
-  }
-  if (draws.words) {
-    typename L::C upper[kBlockTiles][4];
-    draw<L>(draws.keys, groups, draws.lower, c);
-    draw<L>(draws.keys, groups, draws.upper, upper);
-    QL_UNROLL
-    for (int n = 0; n < kBlockTiles; ++n) L::store_words_draw(noise + n * kTile<L>, c[n], upper[n]);
-  }
-  for (int i = 0; i < draws.count; ++i) {
-    draw<L>(draws.keys, groups, draws.parts[i], c);
-    QL_UNROLL
-    for (int n = 0; n < kBlockTiles; ++n) L::store_halves_draw(draws.buffers[i] + n * kTile<L> / 2, c[n]);
-  }
-}
-
 template <class L, class Rule>
 QL_HD Random<L> load_random(const Reads& reads, const Bits<L>& bits, int vector) {
   Random<L> random{};
-  if (reads.words) random.noise = L::load_words(bits.noise, vector);
-  if (reads.noise_halves) random.noise = L::load_halves(bits.noise, vector);
+  if (reads.noise) random.noise = L::float_of(L::load_words(bits.noise, vector));
   if (reads.slots[kParam]) random.param = L::load_halves(bits.halves[kParam], vector);
   if (reads.slots[kGrad]) random.grad = L::load_halves(bits.halves[kGrad], vector);
   if (reads.slots[kUpdate]) random.update = L::load_halves(bits.halves[kUpdate], vector);
@@ -187,7 +115,7 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
 }
 
 // What a step contains is known before its first element. The two usual kinds are compiled without the branches of what they
-// lack, which are a third of their instructions: nothing random or quantized; and Gaussian noise, every 16-bit tensor rounded
+// lack, which are a third of their instructions: nothing random or quantized; and noise, every 16-bit tensor rounded
 // stochastically, with or without an update quantizer.
 enum class Kind { any, plain, langevin };
 
@@ -196,7 +124,7 @@ QL_HD Kind kind_of(const Scalars& s, bool noisy) {
   const Reads reads = list_reads<Rule, P, S>(s, noisy);
   constexpr bool half_param = sizeof(typename P::Bits) == 2, half_state = Rule::states > 0 && sizeof(typename S::Bits) == 2;
   if (s.grad_rounding != GridRounding::off) return Kind::any;
-  if (reads.words && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
+  if (noisy && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
   const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
   return random || s.update_rounding != GridRounding::off ? Kind::any : Kind::plain;
 }
@@ -205,7 +133,6 @@ QL_HD Kind kind_of(const Scalars& s, bool noisy) {
 template <Kind kind>
 QL_HD void assume(Scalars& s, bool& noisy) {
   if (kind == Kind::any) return;
-  s.noise = NoiseKind::gaussian;
   s.grad_rounding = GridRounding::off;
   s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
   if (kind == Kind::plain) s.update_rounding = GridRounding::off;
@@ -230,10 +157,10 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
-  const Draws<L> draws(at, static_cast<uint32_t>(first / kGroup >> 32), reads, bits);
+  const Draws<L> draws(at, row.common.noise, static_cast<uint32_t>(first / kGroup >> 32), reads, bits);
   Edge<L, Rule, P, G, S> edge;
   for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
-    if (draws.words || draws.count > 0) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
+    if (draws.any()) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
     const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
     const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
     const bool partial = to - from < kBlock<L>;

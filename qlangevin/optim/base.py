@@ -91,7 +91,7 @@ class LangevinOptimizer(Optimizer):
         taken = {id(param) for group in self.param_groups for param in group["params"]}
         for param in (params,) if isinstance(params, Tensor) else params if isinstance(params, list | tuple) else ():
             if id(param[1] if isinstance(param, tuple) else param) in taken:
-                raise HyperparameterError("params contains a parameter of another group")
+                raise HyperparameterError("params contains a parameter that appears in more than one param group")
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
@@ -155,8 +155,7 @@ class LangevinOptimizer(Optimizer):
         execution = self._execution
         if execution is None:  # no gradient anywhere
             return
-        scale = getattr(self, "grad_scale", None)
-        inverse_scale = 1.0 if scale is None else 1.0 / float(scale)
+        inverse_scale = clipping.invert_scale(getattr(self, "grad_scale", None))
         step_input = execution.make_input(inverse_scale)
         if execution.only_builds_state(step_input):
             return
