@@ -92,6 +92,7 @@ class OptionalGrid:
         return value.rounding, value.resolution_at(step)
 
 
+# What every optimizer has; the fields of its rules stand in its class.
 FIELDS: dict[str, Any] = {
     "lr": Number(),
     "temperature": Number(scheduled=True),
@@ -109,28 +110,21 @@ FIELDS: dict[str, Any] = {
     "capturable": Flag(),
 }
 
-# The hyper-parameters that belong to single rules; an optimizer has those of its rules.
-RULE_FIELDS: dict[str, Any] = {
-    "momentum": Number(high=1.0, scheduled=True),
-    "dampening": Number(high=1.0),
-    "nesterov": Flag(),
-}
-
 UNIFORM = ("seed", "chain", "capturable")  # equal in all groups
 
 
-def resolve(group: Mapping[str, Any], rule_fields: tuple[str, ...], step: int) -> dict[str, Any]:
+def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int) -> dict[str, Any]:
     """The group's hyper-parameters as the plain numbers of `step`, in the form that ``make_row`` takes.
 
     Args:
         group: a param group.
-        rule_fields: names from RULE_FIELDS that the optimizer has.
+        rule_fields: the fields that belong to the optimizer's rules, by name.
         step: 1 for the first step taken.
 
     Raises:
         HyperparameterError: naming the field, the value and the range.
     """
-    fields = {**FIELDS, **{name: RULE_FIELDS[name] for name in rule_fields}}
+    fields = {**FIELDS, **rule_fields}
     values = {name: field.read(name, group[name], step) for name, field in fields.items()}
     if values.get("nesterov") and (values["momentum"] <= 0 or values["dampening"] != 0):
         raise HyperparameterError(

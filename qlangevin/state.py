@@ -100,7 +100,8 @@ def accept_version(groups: list[dict[str, Any]]) -> None:
     """Says so if the state was saved by a version whose steps have other bits."""
     versions = {group["numerics_version"] for group in groups}
     if versions != {NUMERICS_VERSION}:
-        told = f"saved by numerics version {', '.join(sorted(map(str, versions)))}, this is {NUMERICS_VERSION}: the run goes on with other bits"
+        saved = ", ".join(sorted(map(str, versions)))
+        told = f"saved by numerics version {saved}, this is {NUMERICS_VERSION}: the run goes on with other bits"
         warnings.warn(told, stacklevel=4)
     for group in groups:
         group["numerics_version"] = NUMERICS_VERSION

@@ -44,7 +44,7 @@ class LangevinOptimizer(Optimizer):
 
     _constructed = False
     rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
-    rule_fields: ClassVar[tuple[str, ...]] = ()  # their hyper-parameters, names from hyper.RULE_FIELDS
+    rule_fields: ClassVar[dict[str, Any]] = {}  # their hyper-parameters by name: Number, Flag, ... of hyper.py
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str) -> None:
         """Checks every group and chooses the seed; captures nothing about the tensors, which may be swapped later."""

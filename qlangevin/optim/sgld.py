@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..hyper import Flag, Number
 from ..quantizers import Grid
 from ..scalar_values import as_number
 from .base import LangevinOptimizer
@@ -61,7 +62,11 @@ class SGLD(LangevinOptimizer):
     """
 
     rules = ("plain", "momentum")
-    rule_fields = ("momentum", "dampening", "nesterov")
+    rule_fields: ClassVar[dict[str, Any]] = {
+        "momentum": Number(high=1.0, scheduled=True),
+        "dampening": Number(high=1.0),
+        "nesterov": Flag(),
+    }
 
     def __init__(
         self,
