@@ -198,16 +198,17 @@ class Watch:
         self.all_states = list(state.values())
         self.strides = list(map(Tensor.stride, self.params))
         self.shapes = list(map(get_shape, self.params))
-        self.sizes = list(map(Tensor.numel, self.params))
-        self.written = [*self.params, *(item.state[name] for bucket in buckets for item in bucket.items for name in item.state)]
+        self.written = [
+            *self.params,
+            *(item.state[name] for bucket in buckets for name in bucket.state_names for item in bucket.items),
+        ]
         self.contiguous = all(param.is_contiguous() for param in self.params)
-        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int], list[int]]] = []
+        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int]]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
             having = [state for state in self.state_dicts if name in state]
             tensors = [state[name] for state in having]
-            pointers = [] if name == "step" else list(map(Tensor.data_ptr, tensors))
-            sizes = [] if name == "step" else list(map(Tensor.numel, tensors))
-            self.states.append((operator.itemgetter(name), having, tensors, pointers, sizes))
+            pointers = list(map(Tensor.data_ptr, tensors))
+            self.states.append((operator.itemgetter(name), having, tensors, pointers))
 
     def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
         """Whether the groups hold the same parameters."""
@@ -224,12 +225,10 @@ class Watch:
         if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
             return False
         try:
-            for get, having, tensors, pointers, sizes in self.states:
+            for get, having, tensors, pointers in self.states:
                 if not all(map(operator.is_, map(get, having), tensors)):
                     return False
-                if pointers and list(map(Tensor.data_ptr, tensors)) != pointers:
-                    return False
-                if sizes and list(map(Tensor.numel, tensors)) != sizes:
+                if list(map(Tensor.data_ptr, tensors)) != pointers:
                     return False
         except KeyError:
             return False
@@ -246,7 +245,7 @@ class Watch:
             return None
         if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_dtype, grads)) != self.grad_dtypes:
             return None
-        if list(map(Tensor.numel, self.params)) != self.sizes or list(map(get_shape, grads)) != self.shapes:
+        if list(map(get_shape, grads)) != self.shapes:
             return None
         if not self.has_strides(self.params):
             return None

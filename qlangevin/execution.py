@@ -63,7 +63,7 @@ class Execution:
     def make_input(self, inverse_scale: float) -> StepInput:
         """This step's input for all buckets together."""
         assert self.grads is not None
-        grads, pointers = self.grads
+        (grads, pointers), self.grads = self.grads, None  # kept no longer than the step, or zero_grad could not free them
         values = self.hypers.values
         multipliers = [-inverse_scale if value["maximize"] else inverse_scale for value in values]
         return StepInput(grads, pointers, values, multipliers, values[0]["chain"])

@@ -3,6 +3,7 @@
 // left; the sums of the blocks are summed in the same way. 256 threads of a GPU, vector lanes and torch can all follow it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -32,11 +33,11 @@ inline double sum_block(int64_t count, Read read) {
 // The sum of a list, level by level.
 inline double sum_fixed(std::vector<double> x) {
   do {
-    std::vector<double> sums(static_cast<size_t>(count_norm_blocks(static_cast<int64_t>(x.size()))));
-    for (size_t block = 0; block < sums.size(); ++block) {
+    std::vector<double> sums(static_cast<std::size_t>(count_norm_blocks(static_cast<int64_t>(x.size()))));
+    for (std::size_t block = 0; block < sums.size(); ++block) {
       const int64_t begin = static_cast<int64_t>(block) * kNormBlock;
       const int64_t left = static_cast<int64_t>(x.size()) - begin;
-      sums[block] = sum_block(left < kNormBlock ? left : kNormBlock, [&](int64_t i) { return x[static_cast<size_t>(begin + i)]; });
+      sums[block] = sum_block(left < kNormBlock ? left : kNormBlock, [&](int64_t i) { return x[static_cast<std::size_t>(begin + i)]; });
     }
     x = std::move(sums);
   } while (x.size() > 1);

@@ -1,0 +1,163 @@
+"""One step of a list of tensors at kernel level: by the reference, or by a native path over raw pointers.
+
+Nothing of the optimizers or backends is used, so that a failure here is one of the arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from qlangevin import _native, reference
+
+NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}  # NoiseKind of csrc/core/normal.h
+ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}  # GridRounding of csrc/core/quantize.h
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+INTEGERS = {4: torch.int32, 2: torch.int16, 8: torch.int64}
+
+PATHS: dict[str, str] = dict(_native.cpu_paths())  # the name of each path, and what this machine lacks for it
+USABLE_PATHS = tuple(name for name, missing in PATHS.items() if not missing)
+
+PLAIN_SETTINGS: dict[str, Any] = {
+    "lr": 0.125,
+    "temperature": 0.0,
+    "weight_decay": 0.0,
+    "decoupled_weight_decay": 0.0,
+    "grad_resolution": float("inf"),
+    "update_resolution": float("inf"),
+    "noise": "gaussian",
+    "grad_rounding": "off",
+    "update_rounding": "off",
+    "stochastic_param": False,
+    "stochastic_state": False,
+    "momentum": 0.0,
+    "dampening": 0.0,
+    "nesterov": False,
+}
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Hyper-parameters as reference.make_row takes them: a noise-free, undecayed, unquantized step of lr 1/8, with changes."""
+    assert changes.keys() <= PLAIN_SETTINGS.keys()
+    return PLAIN_SETTINGS | changes
+
+
+@dataclass
+class Job:
+    """One tensor of a step. steps: its counter before the step, advanced by it."""
+
+    param: Tensor
+    grad: Tensor
+    states: list[Tensor] = field(default_factory=list)
+    key: int = 0
+    offset: int = 0
+    noise: bool = True
+    group: int = 0
+    steps: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+
+    def clone(self) -> Job:
+        """The same values in memory of its own; the gradient is shared."""
+        states = [state.clone() for state in self.states]
+        return Job(self.param.clone(), self.grad, states, self.key, self.offset, self.noise, self.group, self.steps.clone())
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step needs beside its tensors; one entry of hypers and multipliers for each group."""
+
+    rule: str
+    hypers: Sequence[Mapping[str, Any]]
+    multipliers: Sequence[float] = (1.0,)
+    chain: int = 0
+
+
+def step_reference(step: Step, jobs: Sequence[Job]) -> None:
+    """Steps every job with the reference."""
+    rule = reference.RULES[step.rule]
+    for job in jobs:
+        at = int(job.steps) + 1
+        row = reference.make_row(rule, step.hypers[job.group], step.multipliers[job.group], at, step.chain)
+        part = reference.Part(job.key, job.offset, job.noise)
+        reference.step_tensor(rule, row, part, job.param, job.grad, job.states)
+        job.steps += 1
+
+
+def make_hyper(rule: str, h: Mapping[str, Any]) -> Any:
+    """The native form of hyper-parameters."""
+    coded = {
+        "noise": NOISE_CODES[h["noise"]],
+        "grad_rounding": ROUNDING_CODES[h["grad_rounding"]],
+        "update_rounding": ROUNDING_CODES[h["update_rounding"]],
+        "rule": [float(h[name]) for name in reference.RULES[rule].hypers],
+    }
+    return _native.Hyper({**h, **coded})
+
+
+def name_of(tensor: Tensor) -> str:
+    """The storage name of a tensor's dtype."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def make_plan(rule: str, jobs: Sequence[Job], path: str = "auto") -> Any:
+    """A native plan that points into the jobs' memory: keep them alive."""
+    first = jobs[0]
+    storage = [name_of(first.param), name_of(first.grad), name_of(first.states[0]) if first.states else "float32"]
+    facts = [
+        {
+            "param": job.param.data_ptr(),
+            "states": [state.data_ptr() for state in job.states],
+            "size": job.param.numel(),
+            "offset": job.offset,
+            "key": job.key,
+            "noise": job.noise,
+            "group": job.group,
+            "step": job.steps.data_ptr(),
+        }
+        for job in jobs
+    ]
+    return _native.CpuPlan(rule, storage, facts, path)
+
+
+def run_plan(plan: Any, step: Step, jobs: Sequence[Job], threads: int = 1) -> None:
+    """Steps a native plan once."""
+    hypers = [make_hyper(step.rule, h) for h in step.hypers]
+    plan.step([job.grad.data_ptr() for job in jobs], hypers, list(step.multipliers), step.chain, threads)
+
+
+def step_native(step: Step, jobs: Sequence[Job], path: str = "auto", threads: int = 1) -> None:
+    """Steps every job with a native path."""
+    run_plan(make_plan(step.rule, jobs, path), step, jobs, threads)
+
+
+def bits_of(tensor: Tensor) -> Tensor:
+    """The patterns of a tensor's values."""
+    return tensor.view(INTEGERS[tensor.element_size()])
+
+
+def find_difference(got: Tensor, wanted: Tensor) -> str | None:
+    """None if all bits are equal (every NaN equals every other), else where and how they first differ."""
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape
+    same = (bits_of(got) == bits_of(wanted)) | (torch.isnan(got) & torch.isnan(wanted))
+    if bool(same.all()):
+        return None
+    at = int((~same).nonzero()[0])
+    return (
+        f"{int((~same).sum())} of {same.numel()} differ, the first at {at}: got {got[at].item()!r}, wanted {wanted[at].item()!r}"
+    )
+
+
+def compare_jobs(got: Sequence[Job], wanted: Sequence[Job]) -> list[str]:
+    """What differs between two lists of stepped tensors."""
+    found = []
+    for i, (one, other) in enumerate(zip(got, wanted, strict=True)):
+        pairs = [("param", one.param, other.param)]
+        pairs += [(f"state {k}", a, b) for k, (a, b) in enumerate(zip(one.states, other.states, strict=True))]
+        differences = [(name, find_difference(a, b)) for name, a, b in pairs]
+        found += [f"tensor {i} {name}: {text}" for name, text in differences if text]
+        if int(one.steps) != int(other.steps):
+            found.append(f"tensor {i}: the step counters are {int(one.steps)} and {int(other.steps)}")
+    return found

@@ -1,0 +1,71 @@
+"""Counting real native launches, and poisoning backends, so that a silent fallback cannot pass for the backend under test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from qlangevin import _native, backends
+from qlangevin.backends import native, reference
+
+
+class Poisoned(Exception):
+    """A backend was used that must not be; no error that the package knows or catches."""
+
+
+@dataclass
+class Launches:
+    """How often the native module stepped a plan."""
+
+    count: int = 0
+
+
+class CountingPlan:
+    """A native plan that counts its steps."""
+
+    def __init__(self, launches: Launches, *facts: Any) -> None:
+        self.launches = launches
+        self.plan = _native.CpuPlan(*facts)
+
+    def step(self, *args: Any) -> None:
+        """Steps, and counts it."""
+        self.plan.step(*args)
+        self.launches.count += 1
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the native plan's."""
+        return getattr(self.plan, name)
+
+
+def refuse(*args: Any, **kwargs: Any) -> None:
+    """Stands in for a poisoned function."""
+    raise Poisoned("this backend is poisoned")
+
+
+@contextlib.contextmanager
+def only_native() -> Iterator[Launches]:
+    """The reference and Triton backends raise if they plan or step; native launches are counted."""
+    launches = Launches()
+    module = mock.Mock(wraps=_native)
+    module.CpuPlan = lambda *facts: CountingPlan(launches, *facts)
+    with (
+        mock.patch.object(reference.ReferenceBackend, "make_plan", refuse),
+        mock.patch.object(reference.ReferencePlan, "step", refuse),
+        mock.patch.object(backends.TritonBackend, "make_plan", refuse),
+        mock.patch.object(native, "_native", module),
+    ):
+        yield launches
+
+
+@contextlib.contextmanager
+def only_reference() -> Iterator[None]:
+    """The native and Triton backends raise if they plan or step."""
+    with (
+        mock.patch.object(native.NativeBackend, "make_plan", refuse),
+        mock.patch.object(native.NativePlan, "step", refuse),
+        mock.patch.object(backends.TritonBackend, "make_plan", refuse),
+    ):
+        yield

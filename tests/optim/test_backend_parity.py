@@ -1,0 +1,156 @@
+"""Native = reference through the optimizer, over configurations that hypothesis draws, with the other backends poisoned.
+
+QLANGEVIN_FULL=1 draws 2,000 of them instead of 150.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.nn import Parameter
+
+from qlangevin import SGLD, quantizers, schedules
+
+from .launches import Launches, only_native, only_reference
+from .layouts import DENSE
+from .problems import draw
+from .snapshots import assert_same
+
+EXAMPLES = 2_000 if os.environ.get("QLANGEVIN_FULL") == "1" else 150
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One parameter: its layout, or a flat size; its dtypes; in which steps it has a gradient."""
+
+    layout: str | int
+    dtype: torch.dtype
+    grad_dtype: torch.dtype
+    steps: frozenset[int]
+    group: int
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """An optimizer and what it steps; options maps each group's options."""
+
+    tensors: tuple[TensorSpec, ...]
+    groups: tuple[dict[str, Any], ...]
+    shared: dict[str, Any]
+
+
+GRIDS = st.one_of(
+    st.none(),
+    st.builds(
+        quantizers.Grid,
+        st.sampled_from([1.0, 64.0, 100.0, 2.0**20, float("inf"), schedules.Linear(8.0, 64.0, 4)]),
+        st.sampled_from(quantizers.ROUNDINGS),
+    ),
+)
+TENSORS = st.builds(
+    TensorSpec,
+    st.one_of(st.sampled_from([*DENSE]), st.integers(0, 70), st.sampled_from([4095, 16384, 16391])),
+    st.sampled_from(DTYPES),
+    st.sampled_from(DTYPES),
+    st.frozensets(st.integers(1, STEPS), min_size=1),
+    st.integers(0, 1),
+)
+ROUNDING = st.sampled_from(["auto", "stochastic", "nearest"])
+NUMBERS = {
+    "lr": st.sampled_from([0.0, 1e-3, 0.1, 3.0]),
+    "weight_decay": st.sampled_from([0.0, 0.1]),
+    "decoupled_weight_decay": st.booleans(),
+    "grad_quantizer": GRIDS,
+    "update_quantizer": GRIDS,
+    "noise": st.sampled_from(["gaussian", "uniform", "rademacher"]),
+    "param_rounding": ROUNDING,
+    "state_rounding": ROUNDING,
+    "state_dtype": st.sampled_from([None, torch.float32, torch.bfloat16]),
+    "max_grad_norm": st.sampled_from([None, None, 0.5, 1e3]),
+    "maximize": st.booleans(),
+}
+MOMENTA = st.sampled_from([0.0, 0.9, schedules.Piecewise((1,), (0.0, 0.5))])
+TEMPERATURES = st.sampled_from([0.0, 1e-3, 1.0, schedules.Linear(1.0, 0.0, STEPS)])
+HOT = st.fixed_dictionaries({**NUMBERS, "momentum": MOMENTA, "temperature": TEMPERATURES})
+COLD = st.one_of(
+    st.fixed_dictionaries({**NUMBERS, "momentum": st.just(0.9), "temperature": st.just(0.0), "dampening": st.just(0.3)}),
+    st.fixed_dictionaries({**NUMBERS, "momentum": st.just(0.9), "temperature": st.just(0.0), "nesterov": st.just(True)}),
+)
+CONFIGURATIONS = st.builds(
+    Configuration,
+    st.lists(TENSORS, min_size=1, max_size=5).map(tuple),
+    st.tuples(st.one_of(HOT, COLD), st.one_of(HOT, COLD)),
+    st.fixed_dictionaries({"seed": st.integers(0, 2**64 - 1), "chain": st.integers(0, 2**32 - 1)}),
+)
+
+
+def make(spec: TensorSpec, name: str, dtype: torch.dtype) -> torch.Tensor:
+    if isinstance(spec.layout, int):
+        return draw(name, (spec.layout,), dtype)
+    shape, lay_out = DENSE[spec.layout]
+    return lay_out(draw(name, shape, dtype))
+
+
+def run(configuration: Configuration, backend: str) -> tuple[dict[str, torch.Tensor], int]:
+    """The parameters and states after all steps, and how many launches they need at least."""
+    params = [Parameter(make(spec, f"start {i}", spec.dtype)) for i, spec in enumerate(configuration.tensors)]
+    for param, spec in zip(params, configuration.tensors, strict=True):
+        param.grad_dtype = spec.grad_dtype
+    members = [[(f"t{i}", params[i]) for i, s in enumerate(configuration.tensors) if s.group == group] for group in (0, 1)]
+    groups = [{"params": some, **options} for some, options in zip(members, configuration.groups, strict=True) if some]
+    optimizer = SGLD(groups, 0.1, temperature=0.0, backend=backend, **configuration.shared)
+    steps_with_grads = 0
+    for step in range(1, STEPS + 1):
+        for i, (param, spec) in enumerate(zip(params, configuration.tensors, strict=True)):
+            param.grad = make(spec, f"grad {i} {step}", spec.grad_dtype) if step in spec.steps else None
+        steps_with_grads += any(param.grad is not None and param.numel() > 0 for param in params)
+        optimizer.step()
+    found = {f"t{i}": param.detach() for i, param in enumerate(params)}
+    for i, param in enumerate(params):
+        found.update({f"t{i}/{key}": value for key, value in optimizer.state[param].items()})
+    return found, steps_with_grads
+
+
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(CONFIGURATIONS)
+def test_native_equals_reference_through_the_optimizer(configuration: Configuration) -> None:
+    launches: Launches
+    with only_native() as launches:
+        native, steps = run(configuration, "native")
+    assert launches.count >= steps, "steps without a launch"
+    with only_reference():
+        reference, _ = run(configuration, "reference")
+    assert_same(native, reference)
+
+
+def test_many_tensors_and_groups_of_one_kind_are_one_launch() -> None:
+    params = [Parameter(torch.ones(3)) for _ in range(100)]
+    groups = [{"params": [param], "lr": 0.1 + i, "temperature": 0.01 * i} for i, param in enumerate(params)]
+    optimizer = SGLD(groups, 0.1, temperature=0.0, momentum=0.9)
+    with only_native() as launches:
+        for step in range(1, 4):
+            for param in params:
+                param.grad = torch.ones(3)
+            optimizer.step()
+            assert launches.count == step
+
+
+def test_auto_is_native_for_what_native_takes() -> None:
+    with only_native() as launches:
+        params = [Parameter(torch.ones(3, dtype=dtype)) for dtype in DTYPES]
+        for param in params:
+            param.grad = torch.ones_like(param)
+        SGLD(params, 0.1, temperature=1.0).step()
+    assert launches.count == len(DTYPES)

@@ -1,0 +1,78 @@
+"""The one table of tolerances. Where a test names none of these, it compares exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """A bound and why it is that large."""
+
+    bound: float
+    reason: str
+
+
+TOLERANCES = {
+    "z": Tolerance(
+        5.0,
+        "standard errors, computed from the sample size: a right program exceeds 5 of them once in 1.7 million tests, and the "
+        "tests' seeds are fixed",
+    ),
+    "kolmogorov_test": Tolerance(
+        2.75, "sqrt(n) D of a sample of size n: Kolmogorov's law exceeds it with the probability 5.7e-7 of |z| > 5"
+    ),
+    "anderson_darling": Tolerance(
+        13.1,
+        "A^2 of a sample: its limit law, sum chi^2_j / (j (j + 1)), exceeds x with probability about sqrt(3) erfc(sqrt(x)), "
+        "5.7e-7 at 13.05",
+    ),
+    "kolmogorov_distance": Tolerance(1e-5, "the contract's bound for the law of the Gaussian noise, atoms included"),
+    "noise_variance": Tolerance(1e-6, "the contract's bound for the variance of a noise law"),
+    "noise_tail": Tolerance(0.12, "the contract's bound, relative to the normal tail, up to 4.75 sigma"),
+    "noise_moment_4": Tolerance(5e-4, "the contract's figure for its draft of this law, 3.0005 where the normal has 3"),
+    "noise_moment_6": Tolerance(0.014, "the contract's figure for its draft of this law, 15.014 where the normal has 15"),
+    "binary64_law": Tolerance(1e-12, "sums over 2.3e5 atoms in binary64, each of relative error 1e-16"),
+    "step_roundings": Tolerance(
+        32.0,
+        "units of 2^-24 relative to the sum of the absolute values of all terms: the longest chain is 13 roundings of products, "
+        "sums and scalars, and 19 more for a Gaussian noise value and its scale",
+    ),
+    "discrete_chain": Tolerance(
+        1e-6, "relative; binary32 arithmetic in a linear chain shifts its variance by a few 2^-24 / (lr a), lr a >= 0.02"
+    ),
+    # tests/optim
+    "sgd_twin_param": Tolerance(
+        2.0**-23,
+        "of |p|: one rounding of the final sum, 2^-24 of it, in either program; the other terms' share is sgd_twin_update's",
+    ),
+    "sgd_twin_update": Tolerance(
+        2.0**-20,
+        "of lr times the sum of the absolute values of all terms: at most eight roundings of 2^-24 of a term in either program "
+        "(decay's product and sum, dampening, the velocity's sum, Nesterov's product and sum, lr, the final sum)",
+    ),
+    "sgd_twin_velocity": Tolerance(
+        2.0**-21,
+        "of the sum of the absolute values of all terms: at most four roundings of 2^-24 of a term in either program (decay's "
+        "product and sum, dampening, the velocity's sum)",
+    ),
+    "clip_twin": Tolerance(
+        2.0**-24,
+        "for each squared element, relative to the clipped gradient: torch sums squares in binary32, each addition of n positive "
+        "terms rounds once, and the root halves that; the halves left pay for the scalars",
+    ),
+    "metrics": Tolerance(
+        2.0**-18,
+        "relative; the measured values themselves are binary32 results of at most 30 roundings, compared with the same formulas "
+        "in binary64",
+    ),
+    "thermostat_at_small_lr": Tolerance(
+        1e-3, "relative; a chain's variance differs from T / a by lr a / 2 and less, lr a = 1e-3"
+    ),
+    "first_order": Tolerance(0.05, "halving lr halves such an error up to its second order, lr a / 2 of it"),
+}
+
+
+def bound(name: str) -> float:
+    """The bound called `name`."""
+    return TOLERANCES[name].bound
