@@ -4,6 +4,7 @@ One uniform 32-bit word -> s = sum of w_i * byte_i (exact integer) -> x = (s - m
 The law of s is known exactly (a convolution of four uniform laws), so the law of z is too: nothing here is sampled.
 P is the minimax fit of the normal distribution function (Lawson's iteration), then scaled to variance 1.
 """
+
 import sys
 import numpy as np
 from scipy.special import ndtri
@@ -15,7 +16,7 @@ def law(weights):
     n = 255 * sum(weights) + 1
     p = np.zeros(n)
     p[0] = 1.0
-    for w in weights:                       # add one byte: p'[i] = mean over k < 256 of p[i - k w]
+    for w in weights:  # add one byte: p'[i] = mean over k < 256 of p[i - k w]
         rows = -(-n // w)
         c = np.zeros(rows * w)
         c[:n] = p
@@ -36,7 +37,7 @@ def fit(weights, degree, iterations=400):
     use = (p > 1e-13) & (x > 1e-3)
     xs, tail = x[use], upper[use]
     z, density = -ndtri(tail), norm.pdf(ndtri(tail))
-    basis = np.vander(xs ** 2, degree + 1, increasing=True) * xs[:, None]
+    basis = np.vander(xs**2, degree + 1, increasing=True) * xs[:, None]
     w, best = np.ones_like(xs), (np.inf, None)
     for _ in range(iterations):
         scale = np.sqrt(w) * density
@@ -47,22 +48,32 @@ def fit(weights, degree, iterations=400):
         w *= error / error.max() + 1e-3
         w /= w.max()
     c = best[1]
-    value = lambda c: x * np.polyval(c[::-1], x ** 2)
+    value = lambda c: x * np.polyval(c[::-1], x**2)
     c = (c / np.sqrt((p * value(c) ** 2).sum())).astype(np.float32).astype(np.float64)
     v = value(c)
     order = np.argsort(v, kind="stable")
     below, here, target = np.cumsum(p[order]) - p[order], p[order], norm.cdf(v[order])
     kolmogorov = max(np.abs(target - below).max(), np.abs(target - below - here).max())
-    return {"weights": weights, "degree": degree, "mean": mean, "sd": sd, "coefficients": c.tolist(),
-            "cdf_error_between_atoms": float(np.abs(norm.sf(v[use]) - tail).max()), "kolmogorov_distance": float(kolmogorov),
-            "tail_ratio_at_3_4_4.5_4.75_5": [round(float(p[np.abs(v) > t].sum() / (2 * norm.sf(t))), 3) for t in (3, 4, 4.5, 4.75, 5)],
-            "moments_2_4_6_8": [float((p * v ** k).sum()) for k in (2, 4, 6, 8)],
-            "largest": float(np.abs(v[p > 0]).max()), "monotone": bool(np.all(np.diff(v[p > 0]) >= 0))}
+    return {
+        "weights": weights,
+        "degree": degree,
+        "mean": mean,
+        "sd": sd,
+        "coefficients": c.tolist(),
+        "cdf_error_between_atoms": float(np.abs(norm.sf(v[use]) - tail).max()),
+        "kolmogorov_distance": float(kolmogorov),
+        "tail_ratio_at_3_4_4.5_4.75_5": [
+            round(float(p[np.abs(v) > t].sum() / (2 * norm.sf(t))), 3) for t in (3, 4, 4.5, 4.75, 5)
+        ],
+        "moments_2_4_6_8": [float((p * v**k).sum()) for k in (2, 4, 6, 8)],
+        "largest": float(np.abs(v[p > 0]).max()),
+        "monotone": bool(np.all(np.diff(v[p > 0]) >= 0)),
+    }
 
 
 if __name__ == "__main__":
     a = [int(v) for v in sys.argv[1:]]
-    for degree, weights in ([(a[0], tuple(a[1:]))] if a else [(6, (255, 233, 229, 197))]):
+    for degree, weights in [(a[0], tuple(a[1:]))] if a else [(6, (255, 233, 229, 197))]:
         for key, val in fit(weights, degree).items():
             print(f"{key:28} {val}")
         print()

@@ -19,8 +19,8 @@ STATE_DTYPES = (torch.float32, torch.bfloat16)
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 
 get_grad = operator.attrgetter("grad")
-get_shape = operator.attrgetter("shape")
 get_dtype = operator.attrgetter("dtype")
+get_form = operator.attrgetter("dtype", "shape")
 
 
 def canonical_name(name: str) -> str:
@@ -193,22 +193,23 @@ class Watch:
         self.group_lists = [group["params"] for group in groups]
         self.group_members = [list(params) for params in self.group_lists]
         self.param_pointers = list(map(Tensor.data_ptr, self.params))
-        self.grad_dtypes = [bucket.dtypes[1] for bucket in buckets for _ in bucket.items]
+        self.param_dtypes = list(map(get_dtype, self.params))
+        self.grad_forms = [(bucket.dtypes[1], item.param.shape) for bucket in buckets for item in bucket.items]
         self.state_dicts = [item.state for item in self.items]
         self.all_states = list(state.values())
         self.strides = list(map(Tensor.stride, self.params))
-        self.shapes = list(map(get_shape, self.params))
         self.written = [
             *self.params,
             *(item.state[name] for bucket in buckets for name in bucket.state_names for item in bucket.items),
         ]
         self.contiguous = all(param.is_contiguous() for param in self.params)
-        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int]]] = []
+        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int], list[tuple[int, ...]]]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
             having = [state for state in self.state_dicts if name in state]
             tensors = [state[name] for state in having]
             pointers = list(map(Tensor.data_ptr, tensors))
-            self.states.append((operator.itemgetter(name), having, tensors, pointers))
+            strides = list(map(Tensor.stride, tensors))
+            self.states.append((operator.itemgetter(name), having, tensors, pointers, strides))
 
     def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
         """Whether the groups hold the same parameters."""
@@ -225,10 +226,10 @@ class Watch:
         if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
             return False
         try:
-            for get, having, tensors, pointers in self.states:
+            for get, having, tensors, pointers, strides in self.states:
                 if not all(map(operator.is_, map(get, having), tensors)):
                     return False
-                if list(map(Tensor.data_ptr, tensors)) != pointers:
+                if list(map(Tensor.data_ptr, tensors)) != pointers or list(map(Tensor.stride, tensors)) != strides:
                     return False
         except KeyError:
             return False
@@ -243,11 +244,9 @@ class Watch:
             pointers = list(map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # None, or a tensor without memory
             return None
-        if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_dtype, grads)) != self.grad_dtypes:
+        if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_form, grads)) != self.grad_forms:
             return None
-        if list(map(get_shape, grads)) != self.shapes:
-            return None
-        if not self.has_strides(self.params):
+        if list(map(get_dtype, self.params)) != self.param_dtypes or not self.has_strides(self.params):
             return None
         if not self.has_strides(grads) or any(map(Tensor.is_neg, grads)):
             # An order of its own, or a view that says "negate me" and whose memory is not what it means.

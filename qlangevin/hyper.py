@@ -13,6 +13,7 @@ from .scalar_values import as_number
 from .thermostat import check_law
 
 NOISES = ("gaussian", "uniform", "rademacher")
+LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32, to which every scalar of the step is rounded
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
 
 
@@ -39,6 +40,8 @@ class Number:
             kind = "a number or a schedule" if self.scheduled else "a number"
             interval = f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g})"
             raise HyperparameterError(f"{name} must be {kind} in {interval}, got {value!r}{when}")
+        if number > LARGEST:
+            raise HyperparameterError(f"{name} must be at most {LARGEST:g}, the largest binary32 number, got {value!r}{when}")
         return number
 
 

@@ -91,7 +91,10 @@ UNIFORM_SPACING = float.fromhex("0x1.bb67aep-15")
 
 
 def gaussian(word: Tensor) -> Tensor:
-    """The byte-sum normal: one 32-bit word to one value of a law 8.1e-6 (Kolmogorov distance) from the normal one."""
+    """The byte-sum normal: one 32-bit word to one value of a law 8.1e-6 (Kolmogorov distance) from the normal one.
+
+    Its variance is 1 within 1e-7; its tails weigh 1.05, 1.06, 0.91 of the normal's at 4, 4.5, 4.75 sigma; no value exceeds 5.48.
+    """
     byte_sum = torch.zeros_like(word)
     for i, weight in enumerate(BYTE_WEIGHTS):
         byte_sum = byte_sum + weight * ((word >> (8 * i)) & 0xFF)

@@ -224,3 +224,33 @@ def test_a_parameter_that_outgrew_its_state_is_refused() -> None:
     with unchanged(optimizer), pytest.raises(TensorError, match="momentum_buffer"):
         optimizer.step()
     assert bool((memory == 7.0).all())
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_memory_reinterpreted_in_another_dtype_is_noticed(backend: str) -> None:
+    # The same object, address, shape and gradient.
+    param = torch.nn.Parameter(torch.ones(4, dtype=BF16))
+    param.grad_dtype = F32
+    optimizer = make_sgld([param], lr=1.0, backend=backend)
+    param.grad = torch.ones(4)
+    optimizer.step()
+    param.data = param.data.view(F16)
+    param.data.fill_(1.0)
+    optimizer.step()
+    assert_same({"param": param.detach()}, {"param": torch.zeros(4, dtype=F16)})
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_state_s_memory_in_another_order_is_noticed(backend: str) -> None:
+    problem = make_problem({"square": (3, 3)})
+    param = problem.params["square"]
+    optimizer = make_sgld(problem.list(), lr=1.0, momentum=0.5, backend=backend)
+    problem.run(optimizer, [1])
+    values = torch.arange(9.0).view(3, 3)
+    buffer = optimizer.state[param]["momentum_buffer"]
+    buffer.copy_(values)
+    buffer.data = buffer.data.t()
+    param.data.zero_()
+    param.grad = torch.ones(3, 3)
+    optimizer.step()
+    assert_same({"square": param.detach()}, {"square": -(values.t() * 0.5 + 1.0)})
