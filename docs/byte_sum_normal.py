@@ -6,6 +6,7 @@ P is the minimax fit of the normal distribution function (Lawson's iteration), t
 """
 
 import sys
+
 import numpy as np
 from scipy.special import ndtri
 from scipy.stats import norm
@@ -28,6 +29,7 @@ def law(weights):
 
 
 def fit(weights, degree, iterations=400):
+    """The coefficients for these weights and this degree, and the exact law that they give."""
     p = law(weights)
     s = np.arange(len(p))
     mean = (p * s).sum()
@@ -48,7 +50,10 @@ def fit(weights, degree, iterations=400):
         w *= error / error.max() + 1e-3
         w /= w.max()
     c = best[1]
-    value = lambda c: x * np.polyval(c[::-1], x**2)
+
+    def value(c):
+        return x * np.polyval(c[::-1], x**2)
+
     c = (c / np.sqrt((p * value(c) ** 2).sum())).astype(np.float32).astype(np.float64)
     v = value(c)
     order = np.argsort(v, kind="stable")

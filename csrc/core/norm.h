@@ -14,7 +14,9 @@ constexpr int kNormRows = 16;
 constexpr int kNormColumns = 256;
 constexpr int64_t kNormBlock = kNormRows * kNormColumns;
 
-constexpr int64_t count_norm_blocks(int64_t size) { return size == 0 ? 1 : (size + kNormBlock - 1) / kNormBlock; }
+constexpr int64_t count_norm_blocks(int64_t size) {
+  return size == 0 ? 1 : (size + kNormBlock - 1) / kNormBlock;
+}
 
 // read(i) gives addend i of a block that has `count` of them; missing ones are zeros.
 template <class Read>
@@ -37,7 +39,8 @@ inline double sum_fixed(std::vector<double> x) {
     for (std::size_t block = 0; block < sums.size(); ++block) {
       const int64_t begin = static_cast<int64_t>(block) * kNormBlock;
       const int64_t left = static_cast<int64_t>(x.size()) - begin;
-      sums[block] = sum_block(left < kNormBlock ? left : kNormBlock, [&](int64_t i) { return x[static_cast<std::size_t>(begin + i)]; });
+      sums[block] =
+          sum_block(left < kNormBlock ? left : kNormBlock, [&](int64_t i) { return x[static_cast<std::size_t>(begin + i)]; });
     }
     x = std::move(sums);
   } while (x.size() > 1);

@@ -27,8 +27,8 @@ struct Reads {
 // The draws of a chunk. All its groups have the same high bits: chunks end at multiples of a power of two.
 template <class L>
 struct Draws {
-  static constexpr uint32_t purposes[] = {Purpose::param_rounding, Purpose::grad_quantizer, Purpose::update_quantizer,
-                                          Purpose::state_rounding, Purpose::state_rounding + 1, Purpose::state_rounding + 2,
+  static constexpr uint32_t purposes[] = {Purpose::param_rounding,    Purpose::grad_quantizer,     Purpose::update_quantizer,
+                                          Purpose::state_rounding,    Purpose::state_rounding + 1, Purpose::state_rounding + 2,
                                           Purpose::state_rounding + 3};
   Coordinates at;
   RoundKeys<L> keys;

@@ -68,7 +68,8 @@ std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, in
     blocks[i][static_cast<size_t>(block)] = square_block(description_.grad, grads[i], begin, count);
   });
   std::vector<double> sums;
-  for (std::vector<double>& partials : blocks) sums.push_back(partials.size() == 1 ? partials[0] : sum_fixed(std::move(partials)));
+  for (std::vector<double>& partials : blocks)
+    sums.push_back(partials.size() == 1 ? partials[0] : sum_fixed(std::move(partials)));
   return sums;
 }
 
