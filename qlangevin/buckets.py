@@ -182,6 +182,26 @@ def state_dtype_for(param: Tensor, wanted: Any) -> torch.dtype:
     return wanted  # type: ignore[no-any-return]  # checked against STATE_DTYPES above
 
 
+class Memory:
+    """Where tensors lay, and in which order, when a plan was made."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.tensors = tensors
+        self.pointers = list(map(Tensor.data_ptr, tensors))
+        self.strides = list(map(Tensor.stride, tensors))
+        self.contiguous = all(map(Tensor.is_contiguous, tensors))
+
+    def is_unchanged(self) -> bool:
+        """Whether the tensors still lie there."""
+        return list(map(Tensor.data_ptr, self.tensors)) == self.pointers and self.has_strides(self.tensors)
+
+    def has_strides(self, tensors: list[Tensor]) -> bool:
+        """Whether other tensors, of the same shapes, lie in the same order."""
+        if self.contiguous:
+            return all(map(Tensor.is_contiguous, tensors))
+        return list(map(Tensor.stride, tensors)) == self.strides
+
+
 class Watch:
     """The cheap test, each step, that a cached plan still describes the optimizer: same tensors, same memory, same layout."""
 
@@ -192,24 +212,15 @@ class Watch:
         self.idle = idle
         self.group_lists = [group["params"] for group in groups]
         self.group_members = [list(params) for params in self.group_lists]
-        self.param_pointers = list(map(Tensor.data_ptr, self.params))
+        self.memory = Memory(self.params)
         self.param_dtypes = list(map(get_dtype, self.params))
         self.grad_forms = [(bucket.dtypes[1], item.param.shape) for bucket in buckets for item in bucket.items]
         self.state_dicts = [item.state for item in self.items]
         self.all_states = list(state.values())
-        self.strides = list(map(Tensor.stride, self.params))
-        self.written = [
-            *self.params,
-            *(item.state[name] for bucket in buckets for name in bucket.state_names for item in bucket.items),
-        ]
-        self.contiguous = all(param.is_contiguous() for param in self.params)
-        self.states: list[tuple[Any, list[dict[str, Any]], list[Tensor], list[int], list[tuple[int, ...]]]] = []
+        self.states: list[tuple[Any, list[dict[str, Any]], Memory]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
             having = [state for state in self.state_dicts if name in state]
-            tensors = [state[name] for state in having]
-            pointers = list(map(Tensor.data_ptr, tensors))
-            strides = list(map(Tensor.stride, tensors))
-            self.states.append((operator.itemgetter(name), having, tensors, pointers, strides))
+            self.states.append((operator.itemgetter(name), having, Memory([state[name] for state in having])))
 
     def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
         """Whether the groups hold the same parameters."""
@@ -226,10 +237,8 @@ class Watch:
         if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
             return False
         try:
-            for get, having, tensors, pointers, strides in self.states:
-                if not all(map(operator.is_, map(get, having), tensors)):
-                    return False
-                if list(map(Tensor.data_ptr, tensors)) != pointers or list(map(Tensor.stride, tensors)) != strides:
+            for get, having, memory in self.states:
+                if not all(map(operator.is_, map(get, having), memory.tensors)) or not memory.is_unchanged():
                     return False
         except KeyError:
             return False
@@ -244,18 +253,12 @@ class Watch:
             pointers = list(map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # None, or a tensor without memory
             return None
-        if list(map(Tensor.data_ptr, self.params)) != self.param_pointers or list(map(get_form, grads)) != self.grad_forms:
+        if not self.memory.is_unchanged() or list(map(get_dtype, self.params)) != self.param_dtypes:
             return None
-        if list(map(get_dtype, self.params)) != self.param_dtypes or not self.has_strides(self.params):
+        if list(map(get_form, grads)) != self.grad_forms:
             return None
-        if not self.has_strides(grads) or any(map(Tensor.is_neg, grads)):
+        if not self.memory.has_strides(grads) or any(map(Tensor.is_neg, grads)):
             # An order of its own, or a view that says "negate me" and whose memory is not what it means.
             grads = [match_layout(param, grad.resolve_neg()) for param, grad in zip(self.params, grads, strict=True)]
             pointers = list(map(Tensor.data_ptr, grads))
         return grads, pointers
-
-    def has_strides(self, tensors: list[Tensor]) -> bool:
-        """Whether tensors lie in memory as the parameters did when the plan was made."""
-        if self.contiguous:
-            return all(map(Tensor.is_contiguous, tensors))
-        return list(map(Tensor.stride, tensors)) == self.strides

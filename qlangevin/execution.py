@@ -85,7 +85,7 @@ class Execution:
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
         for plan, part in self._split(step_input):
             plan.step(part)
-        increment_version(self.watch.written)  # so that autograd notices a graph that saved an old value
+        increment_version(self.watch.params)  # so that autograd notices a graph that saved an old value
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sums of squares of all gradients, in the order of the parameters in their groups."""
