@@ -67,6 +67,27 @@ void step_plan(ql::cpu::Plan& plan, const py::list& grads, const std::vector<ql:
   plan.step(input);
 }
 
+// Whether getter(object) is, or equals, what was expected, for each object and each getter; expected goes object by object.
+// The same as the loop in qlangevin/buckets.py: one pass in C touches each object's memory once.
+bool all_equal(const py::list& objects, const py::tuple& getters, const py::list& expected) {
+  const size_t columns = getters.size();
+  if (expected.size() != objects.size() * columns)
+    throw std::invalid_argument("one expected value for each object and getter is needed");
+  for (size_t i = 0; i < objects.size(); ++i) {
+    PyObject* object = PyList_GET_ITEM(objects.ptr(), static_cast<Py_ssize_t>(i));
+    for (size_t j = 0; j < columns; ++j) {
+      PyObject* getter = PyTuple_GET_ITEM(getters.ptr(), static_cast<Py_ssize_t>(j));
+      const auto value = py::reinterpret_steal<py::object>(PyObject_CallOneArg(getter, object));
+      if (!value) throw py::error_already_set();
+      PyObject* wanted = PyList_GET_ITEM(expected.ptr(), static_cast<Py_ssize_t>(i * columns + j));
+      const int equal = PyObject_RichCompareBool(value.ptr(), wanted, Py_EQ);  // identical objects are equal
+      if (equal < 0) throw py::error_already_set();
+      if (equal == 0) return false;
+    }
+  }
+  return true;
+}
+
 ql::Hyper make_hyper(const py::dict& values) {
   ql::Hyper h;
   h.lr = values["lr"].cast<double>();
@@ -99,6 +120,7 @@ PYBIND11_MODULE(_native, m) {
       .def("counters_fit", &ql::cpu::Plan::counters_fit)
       .def("__len__", &ql::cpu::Plan::size)
       .def_property_readonly("path", &ql::cpu::Plan::path);
+  m.def("all_equal", &all_equal, py::arg("objects"), py::arg("getters"), py::arg("expected"));
   m.def("cpu_paths", [] {
     py::dict paths;
     for (const ql::cpu::Path& path : ql::cpu::list_paths()) paths[py::str(path.name)] = path.missing;

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .errors import HyperparameterError, TensorError
+from .facts import Facts, Getter
 
 PARAM_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 STATE_DTYPES = (torch.float32, torch.bfloat16)
@@ -20,7 +21,7 @@ WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_
 
 get_grad = operator.attrgetter("grad")
 get_dtype = operator.attrgetter("dtype")
-get_form = operator.attrgetter("dtype", "shape")
+get_shape = operator.attrgetter("shape")
 
 
 def canonical_name(name: str) -> str:
@@ -77,6 +78,10 @@ class Bucket:
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]  # param, grad, state
     state_names: tuple[str, ...]
     items: list[Item] = field(default_factory=list)
+
+    def params(self) -> list[Tensor]:
+        """Its parameters in order."""
+        return [item.param for item in self.items]
 
 
 def describe(name: str, tensor: Tensor) -> str:
@@ -182,24 +187,9 @@ def state_dtype_for(param: Tensor, wanted: Any) -> torch.dtype:
     return wanted  # type: ignore[no-any-return]  # checked against STATE_DTYPES above
 
 
-class Memory:
-    """Where tensors lay, and in which order, when a plan was made."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = tensors
-        self.pointers = list(map(Tensor.data_ptr, tensors))
-        self.strides = list(map(Tensor.stride, tensors))
-        self.contiguous = all(map(Tensor.is_contiguous, tensors))
-
-    def is_unchanged(self) -> bool:
-        """Whether the tensors still lie there."""
-        return list(map(Tensor.data_ptr, self.tensors)) == self.pointers and self.has_strides(self.tensors)
-
-    def has_strides(self, tensors: list[Tensor]) -> bool:
-        """Whether other tensors, of the same shapes, lie in the same order."""
-        if self.contiguous:
-            return all(map(Tensor.is_contiguous, tensors))
-        return list(map(Tensor.stride, tensors)) == self.strides
+def order_getter(tensors: list[Tensor]) -> Getter:
+    """What tells whether tensors of known shapes lie in memory in a known order: contiguity if all have it, else strides."""
+    return Tensor.is_contiguous if all(map(Tensor.is_contiguous, tensors)) else Tensor.stride
 
 
 class Watch:
@@ -207,20 +197,23 @@ class Watch:
 
     def __init__(self, buckets: list[Bucket], idle: list[Tensor], groups: list[dict[str, Any]], state: dict[Any, Any]) -> None:
         """Remembers where everything lies; `idle` are the parameters without a gradient."""
-        self.items = [item for bucket in buckets for item in bucket.items]
-        self.params = [item.param for item in self.items]
+        self.params = [param for bucket in buckets for param in bucket.params()]
         self.idle = idle
         self.group_lists = [group["params"] for group in groups]
         self.group_members = [list(params) for params in self.group_lists]
-        self.memory = Memory(self.params)
-        self.param_dtypes = list(map(get_dtype, self.params))
-        self.grad_forms = [(bucket.dtypes[1], item.param.shape) for bucket in buckets for item in bucket.items]
-        self.state_dicts = [item.state for item in self.items]
+        self.state_dicts = [item.state for bucket in buckets for item in bucket.items]
         self.all_states = list(state.values())
-        self.states: list[tuple[Any, list[dict[str, Any]], Memory]] = []
+        order = order_getter(self.params)
+        self.memory = Facts(self.params, (Tensor.data_ptr, order, get_dtype))
+        forms = [fact for bucket in buckets for param in bucket.params() for fact in (bucket.dtypes[1], param.shape)]
+        self.grad_forms = Facts((), (get_dtype, get_shape), forms)
+        self.grad_order = Facts(self.params, (order, Tensor.is_neg))
+        self.states: list[tuple[Any, list[dict[str, Any]], Facts]] = []
         for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
             having = [state for state in self.state_dicts if name in state]
-            self.states.append((operator.itemgetter(name), having, Memory([state[name] for state in having])))
+            tensors = [state[name] for state in having]
+            getters = (Tensor.data_ptr,) if name == "step" else (Tensor.data_ptr, order_getter(tensors))
+            self.states.append((operator.itemgetter(name), having, Facts(tensors, getters)))
 
     def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
         """Whether the groups hold the same parameters."""
@@ -238,7 +231,7 @@ class Watch:
             return False
         try:
             for get, having, memory in self.states:
-                if not all(map(operator.is_, map(get, having), memory.tensors)) or not memory.is_unchanged():
+                if not all(map(operator.is_, map(get, having), memory.objects)) or not memory.hold():
                     return False
         except KeyError:
             return False
@@ -253,11 +246,9 @@ class Watch:
             pointers = list(map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # None, or a tensor without memory
             return None
-        if not self.memory.is_unchanged() or list(map(get_dtype, self.params)) != self.param_dtypes:
+        if not self.memory.hold() or not self.grad_forms.hold_for(grads):
             return None
-        if list(map(get_form, grads)) != self.grad_forms:
-            return None
-        if not self.memory.has_strides(grads) or any(map(Tensor.is_neg, grads)):
+        if not self.grad_order.hold_for(grads):
             # An order of its own, or a view that says "negate me" and whose memory is not what it means.
             grads = [match_layout(param, grad.resolve_neg()) for param, grad in zip(self.params, grads, strict=True)]
             pointers = list(map(Tensor.data_ptr, grads))

@@ -108,8 +108,14 @@ void Plan::step_rule(const StepInput& input) {
   std::vector<Row<Rule>> rows;
   std::vector<int32_t> row_of(count);
   std::map<std::pair<int32_t, int64_t>, int32_t> known;  // tensors of one group at one step share a row
+  std::pair<int32_t, int64_t> last;
   for (size_t i = 0; i < count; ++i) {
     const std::pair<int32_t, int64_t> at{description_.groups[i], *description_.steps[i] + 1};
+    if (i > 0 && at == last) {
+      row_of[i] = row_of[i - 1];
+      continue;
+    }
+    last = at;
     const auto [entry, inserted] = known.try_emplace(at, static_cast<int32_t>(rows.size()));
     if (inserted) {
       const size_t group = static_cast<size_t>(at.first);

@@ -16,7 +16,7 @@ from ..reference import RULES
 from .plan import Plan, StepInput
 
 try:
-    from qlangevin import _native  # type: ignore[attr-defined]  # built by CMake
+    from qlangevin import _native
 
     missing = None
 except ImportError as error:

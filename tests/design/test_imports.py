@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "hyper": {"errors", "quantizers", "scalar_values", "thermostat"},
     "reference_numbers": {"torch"},
     "reference": {"torch", "reference_numbers"},
-    "buckets": {"torch", "errors"},
+    "facts": {"_native"},
+    "buckets": {"torch", "errors", "facts"},
     "seeding": {"torch"},
     "backends": {
         "torch", "_native", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
