@@ -1,6 +1,6 @@
 #include "plan.h"
 
-#include <cstring>
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <stdexcept>
@@ -16,7 +16,10 @@ namespace ql::cpu {
 namespace {
 
 constexpr int64_t kChunkElements = 16384;  // 64 KiB of binary32: param, grad and state of a chunk fit the second-level cache
-constexpr int64_t kTaskElements = 16384;
+// Enough tasks for many threads, but long ones where there is enough work: a thread that goes on where it stopped keeps the
+// memory's prefetchers going (momentum in binary32 over 32 M elements: 15 % faster than with tasks of a chunk).
+constexpr int64_t kTasks = 64;
+constexpr int64_t kMostTaskElements = 131072;
 static_assert((kChunkElements & (kChunkElements - 1)) == 0, "a chunk's groups must share their high bits (draws.h)");
 
 template <class Rule, class Visit>
@@ -82,9 +85,13 @@ Plan::Plan(Description description)
   visit_rule(AllRules{}, d.rule, [&]<class Rule>(int index) { kernel_ = path_->find(index, d.param, d.grad, d.state); });
   if (kernel_ == nullptr) throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
   std::vector<Extent> extents;
-  for (const Tensor& tensor : d.tensors) extents.push_back({tensor.size, tensor.offset});
+  int64_t elements = 0;
+  for (const Tensor& tensor : d.tensors) {
+    extents.push_back({tensor.size, tensor.offset});
+    elements += tensor.size;
+  }
   chunks_ = make_chunks(extents, kChunkElements);
-  tasks_ = make_tasks(chunks_, kTaskElements);
+  tasks_ = make_tasks(chunks_, std::clamp(elements / kTasks, kChunkElements, kMostTaskElements));
 }
 
 bool Plan::counters_fit() const {
