@@ -95,15 +95,24 @@ def check_tensor(kind: str, name: str, tensor: Tensor) -> None:
     Raises:
         TensorError: sparse, complex, integer or meta tensors, tensor subclasses that hide their memory, other dtypes.
     """
-    told = f"{kind} {describe(name, tensor)}"
+    reason = why_not(tensor)
+    if reason is not None:
+        raise TensorError(f"{kind} {describe(name, tensor)}: {reason}")
+
+
+def why_not(tensor: Tensor) -> str | None:
+    """Why no backend can step a tensor; None if one may."""
     if tensor.layout != torch.strided:
-        raise TensorError(f"{told} is {tensor.layout}; only dense tensors can be stepped")
+        return f"it is {tensor.layout}; only dense tensors can be stepped"
     if tensor.dtype not in PARAM_DTYPES:
-        raise TensorError(f"{told}: the dtype must be one of {', '.join(map(str, PARAM_DTYPES))}")
+        return f"the dtype must be one of {', '.join(map(str, PARAM_DTYPES))}"
     if tensor.device.type == "meta":
-        raise TensorError(f"{told} has no memory; materialize the model before the first step")
+        return "it has no memory; materialize the model before the first step"
     if torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor):
-        raise TensorError(f"{told} is a {type(tensor).__name__}; tensor subclasses and DTensors are not supported yet")
+        return f"it is a {type(tensor).__name__}; tensor subclasses and DTensors are not supported yet"
+    if tensor.numel() and tensor.data_ptr() == 0:
+        return "it has no memory; its storage was freed, or it stands for zeros that were never stored"
+    return None
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -123,10 +132,14 @@ def check_param(name: str, param: Tensor) -> None:
         TensorError: as check_tensor; overlapping memory; elements that do not fill one block.
     """
     check_tensor("parameter", name, param)
+    if param.is_neg():
+        raise TensorError(f"parameter {describe(name, param)} is a negated view; use param.resolve_neg()")
     if param.numel() and not is_dense(param):
         overlap = torch._debug_has_internal_overlap(param) == 1
         reason = "several elements share memory (an expanded tensor)" if overlap else "its elements leave gaps in memory"
         raise TensorError(f"parameter {describe(name, param)} with strides {param.stride()}: {reason}; use param.contiguous()")
+    if param.untyped_storage().nbytes() < (param.storage_offset() + param.numel()) * param.element_size():
+        raise TensorError(f"parameter {describe(name, param)}: its storage is too small for it; it was resized")
 
 
 def same_layout(param: Tensor, tensor: Tensor) -> bool:
@@ -204,7 +217,8 @@ class Watch:
         self.state_dicts = [item.state for bucket in buckets for item in bucket.items]
         self.all_states = list(state.values())
         order = order_getter(self.params)
-        self.memory = Facts(self.params, (Tensor.data_ptr, order, get_dtype))
+        self.memory = Facts(self.params, (Tensor.data_ptr, order, get_dtype, get_shape))
+        self.all_filled = all(map(Tensor.numel, self.params))
         forms = [fact for bucket in buckets for param in bucket.params() for fact in (bucket.dtypes[1], param.shape)]
         self.grad_forms = Facts((), (get_dtype, get_shape), forms)
         self.grad_order = Facts(self.params, (order, Tensor.is_neg))
@@ -245,6 +259,8 @@ class Watch:
         try:
             pointers = list(map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # None, or a tensor without memory
+            return None
+        if self.all_filled and 0 in pointers:
             return None
         if not self.memory.hold() or not self.grad_forms.hold_for(grads):
             return None

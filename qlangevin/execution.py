@@ -16,6 +16,7 @@ from .backends.plan import StepInput
 from .buckets import Bucket, Item, Watch
 from .errors import BackendError, HyperparameterError, TensorError
 from .reference import RULES
+from .scalar_values import as_number
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
 class Execution:
     """The buckets and plans of an optimizer, made once and kept while nothing about its tensors changes."""
 
-    def __init__(self, optimizer: LangevinOptimizer, made: list[Bucket], idle: list[Tensor]) -> None:
-        """Builds the plans; every tensor has been checked."""
+    def __init__(self, optimizer: LangevinOptimizer, made: list[Bucket], plans: list[Plan], idle: list[Tensor]) -> None:
+        """Takes plans of buckets whose every tensor has been checked, and the parameters without a gradient."""
         self.buckets = made
-        self.plans: list[Plan] = [choose_backend(optimizer.backend, bucket).make_plan(bucket) for bucket in made]
+        self.plans = plans
         self.watch = Watch(made, idle, optimizer.param_groups, optimizer.state)
         self.hypers = GroupHypers(optimizer)
         self.grads: tuple[list[Tensor], list[int]] | None = None
@@ -46,7 +47,8 @@ class Execution:
         if optimizer.measures and not all(backend.has_metrics for backend in backends):
             raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
         make_states(optimizer, made)
-        execution = cls(optimizer, made, idle)
+        plans = [backend.make_plan(bucket) for backend, bucket in zip(backends, made, strict=True)]
+        execution = cls(optimizer, made, plans, idle)
         execution.is_current(optimizer)
         return execution
 
@@ -83,9 +85,11 @@ class Execution:
         """
         if not all(plan.counters_fit() for plan in self.plans):
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
-        for plan, part in self._split(step_input):
-            plan.step(part)
-        increment_version(self.watch.params)  # so that autograd notices a graph that saved an old value
+        try:
+            for plan, part in self._split(step_input):
+                plan.step(part)
+        finally:
+            increment_version(self.watch.params)  # so that autograd notices a graph that saved an old value
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sums of squares of all gradients, in the order of the parameters in their groups."""
@@ -120,19 +124,19 @@ class GroupHypers:
 
     def read(self, optimizer: LangevinOptimizer) -> bool:
         """Resolves the groups for the coming step; False if a change calls for another plan."""
-        changed = False
+        found: dict[int, tuple[tuple[Any, ...] | None, dict[str, Any]]] = {}
         for index, group in enumerate(optimizer.param_groups):
             raw = tuple(map(group.__getitem__, self.fields))
             if is_same(raw, self.raw[index]):
                 continue
-            changed = True
             if shape_of(optimizer, group) != self.shapes[index]:
                 return False
             dynamic = any(map(hyper.is_dynamic, raw))
-            self.values[index] = resolve_group(optimizer, index)
-            self.raw[index] = None if dynamic else raw
-        if changed:
-            hyper.check_uniform(self.values)
+            found[index] = (None if dynamic else raw, resolve_group(optimizer, index))
+        if found:
+            hyper.check_uniform([found[i][1] if i in found else values for i, values in enumerate(self.values)])
+        for index, (kept, values) in found.items():  # only now: what was refused must be refused again
+            self.raw[index], self.values[index] = kept, values
         return True
 
 
@@ -169,11 +173,12 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
         QlangevinError: a tensor or hyper-parameter that the step cannot take.
     """
     names = iter(buckets.name_params(optimizer.param_groups))
+    resolved = [resolve_group(optimizer, index) for index in range(len(optimizer.param_groups))]
+    hyper.check_uniform(resolved)
     found: dict[tuple[Any, ...], Bucket] = {}
     idle: list[Tensor] = []
     stepped: list[tuple[str, Tensor]] = []
     for index, group in enumerate(optimizer.param_groups):
-        values = resolve_group(optimizer, index)
         rule = optimizer.rule_of(group)
         for param in group["params"]:
             name = next(names)
@@ -185,7 +190,7 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
             dtypes = (param.dtype, param.grad.dtype, buckets.state_dtype_for(param, group["state_dtype"]))
             bucket = Bucket(rule, param.device, dtypes, RULES[rule].states)
             bucket = found.setdefault((rule, param.device, dtypes), bucket)
-            key = buckets.tensor_key(values["seed"], name)
+            key = buckets.tensor_key(resolved[index]["seed"], name)
             bucket.items.append(Item(param, name, key, index, len(stepped)))
             stepped.append((name, param))
     buckets.check_no_shared_memory(stepped)
@@ -195,7 +200,7 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
 def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
     """Gives each tensor its states, zero where it has none; nothing is attached before all of them are allocated."""
     items = [(bucket, item) for bucket in made for item in bucket.items]
-    counters = iter(torch.zeros(len(items), dtype=torch.int64).unbind(0))
+    counters = iter(torch.zeros(len(items), dtype=torch.int64, device="cpu").unbind(0))
     ready: list[tuple[Item, dict[str, Any]]] = []
     for bucket, item in items:
         old = optimizer.state.get(item.param, {})
@@ -203,7 +208,7 @@ def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
         if not is_counter(old.get("step")):
             fresh["step"] = next(counters)
             if "step" in old or any(name in old for name in bucket.state_names):
-                fresh["step"].fill_(int(old.get("step", 1)))  # torch.optim.SGD saves a velocity without a step
+                fresh["step"].fill_(read_counter(item, old.get("step", 1)))  # torch.optim.SGD saves a velocity without a step
         for name in bucket.state_names:
             fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2]))
         ready.append((item, fresh))
@@ -217,11 +222,21 @@ def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str
     if old is not None and (not isinstance(old, Tensor) or old.shape != item.param.shape):
         found = buckets.describe(name, old) if isinstance(old, Tensor) else f"{name} of type {type(old).__name__}"
         raise TensorError(f"state {found} does not belong to parameter {buckets.describe(item.name, item.param)}")
+    if old is not None:
+        buckets.check_tensor("state", name, old)
     if old is None:
         return {name: torch.zeros_like(item.param, dtype=dtype, memory_format=torch.preserve_format)}
-    if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old):
+    if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old) and not old.is_neg():
         return {}
     return {name: torch.empty_like(item.param, dtype=dtype).copy_(old)}
+
+
+def read_counter(item: Item, step: Any) -> int:
+    """A step counter of another form: torch's binary32, a number."""
+    count = as_number(step.reshape(()) if isinstance(step, Tensor) and step.numel() == 1 else step)
+    if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+        raise TensorError(f"step of {buckets.describe(item.name, item.param)} must be an integer in [0, 2^32 - 1), got {step!r}")
+    return int(count)
 
 
 def is_counter(step: Any) -> bool:

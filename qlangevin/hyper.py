@@ -163,5 +163,5 @@ def is_dynamic(value: Any) -> bool:
     return (
         hasattr(value, "ndim")
         or (callable(value) and not isinstance(value, type))
-        or (isinstance(value, Grid) and callable(value.resolution))
+        or (isinstance(value, Grid) and (callable(value.resolution) or hasattr(value.resolution, "ndim")))
     )

@@ -34,7 +34,7 @@ from .reference_numbers import (
 
 def round_once(value: float) -> float:
     """A binary64 number rounded to binary32."""
-    return torch.tensor(value, dtype=torch.float64).to(torch.float32).item()
+    return torch.tensor(value, dtype=torch.float64, device="cpu").to(torch.float32).item()
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def measure(rule: type[Plain], s: Scalars, old: Tensor, e: Element) -> dict[str,
 
 def total_norm(squares: Sequence[float]) -> float:
     """The norm of all gradients from their sums of squares, rounded once to binary32."""
-    return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64)).item()))
+    return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item()))
 
 
 def clip_coefficient(norm: float, max_norm: float | None) -> float:

@@ -23,7 +23,8 @@ def from_sigma(sigma: float) -> float:
     Raises:
         HyperparameterError: sigma negative or not finite.
     """
-    return _finite("sigma", sigma, low=0.0) ** 2 / 2
+    sigma = _finite("sigma", sigma, low=0.0)
+    return _finite("sigma * sigma / 2", sigma * sigma / 2, low=0.0)
 
 
 def from_nbeta(nbeta: float) -> float:
@@ -35,7 +36,7 @@ def from_nbeta(nbeta: float) -> float:
     Raises:
         HyperparameterError: nbeta not positive or not finite.
     """
-    return 1.0 / _finite("nbeta", nbeta, low=math.nextafter(0.0, 1.0))
+    return _finite("1 / nbeta", 1.0 / _finite("nbeta", nbeta, low=math.nextafter(0.0, 1.0)), low=0.0)
 
 
 def posterior(num_data: int) -> float:

@@ -1,4 +1,4 @@
-// THE functor: the step of one element (of one lane value), every stage once, in the order of architecture.md section 3.
+// THE functor: the step of one element (of one lane value), every stage once, in the order of docs/architecture.md, "The step".
 // CPU and CUDA call it; qlangevin/reference.py and triton_kernels/update.py mirror it.
 #pragma once
 

@@ -30,7 +30,8 @@ class SGLD(LangevinOptimizer):
     and decoupled decay change the sampled law.
 
     Args:
-        params: parameters, named parameters or groups; float32, bfloat16, float16 (float64 on the reference backend), dense.
+        params: parameters, named parameters or groups; float32, bfloat16, float16, dense; float64 on the reference
+            backend, with scalars that are rounded to binary32 as for the others.
             Named ones draw the same noise whatever their order and grouping.
         lr: the step size eta, in [0, inf); float or 0-dim tensor. 0 leaves the parameters bitwise unchanged.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
@@ -46,7 +47,8 @@ class SGLD(LangevinOptimizer):
         param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32.
         state_dtype: torch.float32 or torch.bfloat16; None: bfloat16 for bfloat16 parameters, else float32.
         max_grad_norm: clips the gradients to this norm over all groups, in (0, inf); None for no clipping.
-        seed: in [0, 2^64); None: torch.initial_seed() of rank 0. One for all groups.
+        seed: in [0, 2^64); None: torch.initial_seed() of rank 0. One for all groups. Optimizers with equal seeds, chains and
+            names draw equal noise: give the members of an ensemble, and an optimizer that is made anew, another chain.
         chain: in [0, 2^32); separates parallel chains. One for all groups.
         maximize: ascend instead.
         capturable: accepted for CUDA graphs; the CPU's step has no use for it.

@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends": {
         "torch", "_native", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
     },
-    "execution": {"torch", "errors", "hyper", "buckets", "reference", "backends"},
+    "execution": {"torch", "errors", "hyper", "scalar_values", "buckets", "reference", "backends"},
     "clipping": {"torch", "reference", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference"},
     "optim": {
