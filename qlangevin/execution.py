@@ -16,7 +16,7 @@ from .backends.plan import StepInput
 from .buckets import Bucket, Item, Watch
 from .errors import BackendError, HyperparameterError, TensorError
 from .reference import RULES
-from .scalar_values import as_number
+from .scalar_values import as_counter
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -233,10 +233,10 @@ def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str
 
 def read_counter(item: Item, step: Any) -> int:
     """A step counter of another form: torch's binary32, a number."""
-    count = as_number(step.reshape(()) if isinstance(step, Tensor) and step.numel() == 1 else step)
-    if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+    count = as_counter(step)
+    if count is None:
         raise TensorError(f"step of {buckets.describe(item.name, item.param)} must be an integer in [0, 2^32 - 1), got {step!r}")
-    return int(count)
+    return count
 
 
 def is_counter(step: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Numbers as users write them: ints, floats, 0-dim tensors. Imports no torch."""
+"""Numbers as users and state_dicts write them: ints, floats, tensors of one element. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def as_number(value: Any) -> float | None:
         return float(value)
     except OverflowError:  # an integer beyond binary64's range
         return None
+
+
+def as_counter(value: Any) -> int | None:
+    """value as a step counter in [0, 2^32 - 1), from an int, a float or a tensor of one element; None if it is none."""
+    if hasattr(value, "numel") and value.numel() == 1:
+        value = value.reshape(())
+    count = as_number(value)
+    if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+        return None
+    return int(count)

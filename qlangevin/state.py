@@ -15,7 +15,7 @@ from . import buckets, hyper, schedules
 from .errors import HyperparameterError, StateDictError, TensorError
 from .quantizers import Grid
 from .reference import RULES
-from .scalar_values import as_number
+from .scalar_values import as_counter
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -117,8 +117,7 @@ def check_state(told: str, param: Tensor, state: Any, known: set[str]) -> None:
         if value is None:
             continue
         if name == "step":
-            count = as_number(value.reshape(()) if isinstance(value, Tensor) and value.numel() == 1 else value)
-            if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+            if as_counter(value) is None:
                 raise StateDictError(f"{told}: step must be an integer in [0, 2^32 - 1), got {value!r}")
         elif not isinstance(value, Tensor) or value.shape != param.shape:
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
