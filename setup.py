@@ -33,8 +33,15 @@ class CMakeBuild(build_ext):
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
             *os.environ.get("QLANGEVIN_CMAKE_ARGS", "").split(),
         ]
-        subprocess.run(configure, check=True)
-        subprocess.run(["cmake", "--build", str(build), "--target", "_native"], check=True)
+        (build / "CMakeCache.txt").unlink(missing_ok=True)  # an earlier build's names a Ninja of an environment that is gone
+        try:
+            subprocess.run(configure, check=True)
+            subprocess.run(["cmake", "--build", str(build), "--target", "_native"], check=True)
+        except subprocess.CalledProcessError:
+            raise SystemExit(
+                "qlangevin: the native module could not be built; the reason stands above. It needs a C++20 compiler (GCC 11 or "
+                "Clang 14 and later). QLANGEVIN_NO_NATIVE=1 pip install . installs without it, with the slow reference alone."
+            ) from None
 
 
 native = [] if os.environ.get("QLANGEVIN_NO_NATIVE") == "1" else [CMakeExtension("qlangevin._native")]

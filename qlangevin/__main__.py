@@ -23,7 +23,7 @@ def print_info() -> int:
         f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, {torch.get_num_threads()} threads"
     )
     print(f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'torch finds no CUDA device'}")
-    print("\nCPU paths of the native module:")
+    print("\nCPU paths of the native module:" if explain_cpu_paths() else "\nThe native module is not installed.")
     for path, why in explain_cpu_paths().items():
         print(f"  {path:<10} {why or 'usable'}")
     print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
@@ -52,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         return print_info() if parsed.command == "info" else train.run(parsed)
+    except KeyboardInterrupt:
+        print("\ninterrupted; train resumes what was saved with --checkpoint FILE", file=sys.stderr)
+        return 130
     except QlangevinError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

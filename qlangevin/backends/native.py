@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from ..reference import RULES
 from .plan import Plan, StepInput
 
 try:
-    from qlangevin import _native
+    _native = importlib.import_module("qlangevin._native")
 
     missing = None
 except ImportError as error:

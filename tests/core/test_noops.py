@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 
+from qlangevin.reference import RULES
+
 from .cases import RULE_ROWS, make_values
 from .kernels import DTYPES, USABLE_PATHS, Job, Step, bits_of, compare_jobs, settings, step_native, step_reference
 
@@ -33,7 +35,7 @@ def take_step(path: str, step: Step, jobs: list[Job]) -> None:
 
 
 def make_job(row: str, dtype: str, kind: str = "special") -> Job:
-    states = [make_values("normal", SIZE, "float32", 3)] if RULE_ROWS[row][0] == "momentum" else []
+    states = [make_values("normal", SIZE, "float32", 3 + k) for k in range(len(RULES[RULE_ROWS[row][0]].states))]
     return Job(make_values(kind, SIZE, dtype, 1), make_values("normal", SIZE, dtype, 2), states, key=5, offset=3)
 
 
