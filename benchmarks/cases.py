@@ -28,7 +28,7 @@ class Case:
 def sgld(**options: object) -> Callable[[list[torch.nn.Parameter]], Callable[[], object]]:
     """SGLD's step with the given options."""
     given = {"temperature": 0.0, "momentum": 0.9, "param_rounding": "nearest", "state_rounding": "nearest", "seed": 0, **options}
-    return lambda params: SGLD(params, lr=1e-3, backend="native", **given).step  # type: ignore[arg-type]
+    return lambda params: SGLD(params, lr=1e-3, backend="native", **given).step  # type: ignore[arg-type]  # options of any type, by name
 
 
 def torch_sgd(**options: bool) -> Callable[[list[torch.nn.Parameter]], Callable[[], object]]:

@@ -218,7 +218,6 @@ class Watch:
         self.all_states = list(state.values())
         order = order_getter(self.params)
         self.memory = Facts(self.params, (Tensor.data_ptr, order, get_dtype, get_shape))
-        self.all_filled = all(map(Tensor.numel, self.params))
         forms = [fact for bucket in buckets for param in bucket.params() for fact in (bucket.dtypes[1], param.shape)]
         self.grad_forms = Facts((), (get_dtype, get_shape), forms)
         self.grad_order = Facts(self.params, (order, Tensor.is_neg))
@@ -260,7 +259,7 @@ class Watch:
             pointers = list(map(Tensor.data_ptr, grads))
         except (TypeError, RuntimeError):  # None, or a tensor without memory
             return None
-        if self.all_filled and 0 in pointers:
+        if 0 in pointers and any(pointer == 0 and grad.numel() for pointer, grad in zip(pointers, grads, strict=True)):
             return None
         if not self.memory.hold() or not self.grad_forms.hold_for(grads):
             return None

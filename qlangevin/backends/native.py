@@ -98,7 +98,7 @@ class NativePlan:
 
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced."""
-        return self.plan.counters_fit()  # type: ignore[no-any-return]
+        return bool(self.plan.counters_fit())
 
     def step(self, step_input: StepInput) -> None:
         """Steps every tensor once and advances its counter."""
@@ -107,7 +107,7 @@ class NativePlan:
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""
-        return self.plan.square_grads(step_input.pointers, torch.get_num_threads())  # type: ignore[no-any-return]
+        return list(self.plan.square_grads(step_input.pointers, torch.get_num_threads()))
 
     def convert_hypers(self, sources: Sequence[dict[str, Any]]) -> list[Any]:
         """The native form of each group's hyper-parameters; only those that changed are made anew."""

@@ -49,7 +49,7 @@ def test_what_was_refused_is_refused_again(steps_before: int) -> None:
 @pytest.mark.parametrize("steps_before", [0, 1])
 def test_a_gradient_without_memory_is_refused(backend: str, steps_before: int) -> None:
     param = make_param(4)
-    optimizer = SGLD([param], lr=0.1, temperature=0.0, backend=backend)
+    optimizer = SGLD([make_param(0), param], lr=0.1, temperature=0.0, backend=backend)  # an empty tensor has no address either
     for _ in range(steps_before):
         optimizer.step()
     before = param.detach().clone()
