@@ -107,3 +107,23 @@ def test_a_resolution_tensor_is_read_each_step() -> None:
 def test_a_temperature_beyond_range_is_refused(convert: object) -> None:
     with pytest.raises(HyperparameterError):
         convert()  # type: ignore[operator]
+
+
+def test_a_first_step_at_lr_0_of_one_group_alone_is_a_step() -> None:
+    params = [make_param(3), make_param(3)]
+    optimizer = SGLD([{"params": [params[0]], "lr": 0.0}, {"params": [params[1]]}], lr=0.1, temperature=1.0)
+    for param in params:
+        param.grad = torch.zeros(3)
+    optimizer.step()
+    assert [int(optimizer.state[param]["step"]) for param in params] == [1, 1]
+    assert torch.equal(params[0], torch.ones(3)) and not torch.equal(params[1], torch.ones(3))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_parameter_appended_by_hand_is_stepped(backend: str) -> None:
+    params = [make_param(3), make_param(3)]
+    optimizer = SGLD(params[:1], lr=0.1, temperature=0.0, backend=backend)
+    optimizer.step()
+    optimizer.param_groups[0]["params"].append(params[1])
+    optimizer.step()
+    assert [int(optimizer.state[param]["step"]) for param in params] == [2, 1]
