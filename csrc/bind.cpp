@@ -60,11 +60,27 @@ std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::list& grad
   return plan.square_grads(pointers, threads);
 }
 
-void step_plan(ql::cpu::Plan& plan, const py::list& grads, const std::vector<ql::Hyper>& hypers,
-               const std::vector<double>& grad_multipliers, uint32_t chain, int threads) {
-  const ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, chain, threads};
+ql::cpu::StepInput input_of(const py::list& grads, const std::vector<ql::Hyper>& hypers,
+                            const std::vector<double>& grad_multipliers, const std::vector<double>& compensations, uint32_t chain,
+                            int threads) {
+  ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, {}, chain, threads};
+  for (const double compensation : compensations) input.compensations.push_back(static_cast<float>(compensation));
+  return input;
+}
+
+void step_plan(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
   const py::gil_scoped_release release;
   plan.step(input);
+}
+
+std::vector<double> step_observed(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  const py::gil_scoped_release release;
+  return plan.step_observed(input);
+}
+
+std::vector<double> look_ahead(const ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  const py::gil_scoped_release release;
+  return plan.look_ahead(input);
 }
 
 // Whether getter(object) is, or equals, what was expected, for each object and each getter; expected goes object by object.
@@ -112,10 +128,14 @@ ql::Hyper make_hyper(const py::dict& values) {
 PYBIND11_MODULE(_native, m) {
   m.doc() = "C++ kernels of qlangevin; used through qlangevin.backends.";
   py::class_<ql::Hyper>(m, "Hyper").def(py::init(&make_hyper));
+  py::class_<ql::cpu::StepInput>(m, "StepInput")
+      .def(py::init(&input_of), py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("compensations"),
+           py::arg("chain"), py::arg("threads"));
   py::class_<ql::cpu::Plan>(m, "CpuPlan")
       .def(py::init(&make_plan), py::arg("rule"), py::arg("storage"), py::arg("tensors"), py::arg("cpu") = "auto")
-      .def("step", &step_plan, py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("chain"),
-           py::arg("threads"))
+      .def("step", &step_plan, py::arg("input"))
+      .def("step_observed", &step_observed, py::arg("input"))
+      .def("look_ahead", &look_ahead, py::arg("input"))
       .def("square_grads", &square_grads, py::arg("grads"), py::arg("threads"))
       .def("counters_fit", &ql::cpu::Plan::counters_fit)
       .def("__len__", &ql::cpu::Plan::size)

@@ -20,7 +20,6 @@ class Backend(Protocol):
     """One way to step a bucket."""
 
     name: str
-    has_metrics: bool
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Why it cannot step such tensors here; None if it can."""
@@ -33,7 +32,6 @@ class TritonBackend:
     """The mirror that runs where nothing is compiled; not written yet."""
 
     name = "triton"
-    has_metrics = False
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Always a reason."""
