@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the comparison.
 
     Returns:
-        the exit code: 0; 1 where a self-test or a step failed; 130 where it was interrupted.
+        the exit code: 0; 1 where a self-test or a step failed or nothing could be timed; 130 where it was interrupted.
 
     Raises:
         BenchError: an unknown case, no such device, a missing package.
@@ -99,9 +99,7 @@ def _run_lists(args: argparse.Namespace, cases: Sequence[Case]) -> int:
         print(f"\ninterrupted; finished lists: {done}", file=sys.stderr)
     if report.lists:
         print(f"\n{LEGEND}")
-    if args.json is not None:
-        write_json(args.json, report)
-        print(f"figures: {args.json}")
+    _save(args, report)
     if args.plot is not None and any(result.figures for result in report.lists):
         draw(report, args.plot)
         print(f"picture: {args.plot}")
@@ -124,11 +122,20 @@ def _measure(args: argparse.Namespace, cases: Sequence[Case], settings: Settings
         _show_progress("")
         report.lists.append(result)
         print("\n" + format_list(result), flush=True)
-        if args.json is not None:
-            write_json(args.json, report)
+        _save(args, report)
     report.complete = True
+    timed = any(result.figures for result in report.lists)
     failed = admission.red or report.failed or any(result.failed for result in report.lists)
-    return int(bool(failed))
+    return int(bool(failed) or not timed)
+
+
+def _save(args: argparse.Namespace, report: Report) -> None:
+    if args.json is None:
+        return
+    try:
+        write_json(args.json, report)
+    except OSError as error:  # a full disk does not take the tables away
+        print(f"error: {args.json} could not be written: {error}", file=sys.stderr)
 
 
 def _show_progress(text: str) -> None:

@@ -91,10 +91,9 @@ def draw_panel(axes: Any, result: ListResult) -> None:
     for height, title in titles:
         axes.text(0.01 * longest, height, title, va="center", fontsize=9, fontweight="bold")
     axes.set_yticks([height for height, _ in bars], [figures.case.name for _, figures in bars], fontsize=8)
-    axes.invert_yaxis()
+    axes.set_ylim(bars[-1][0] + 0.8, -0.8)  # the first row is at the top
     axes.set_xlim(0, 1.45 * longest)
     axes.set_title(f"{result.tensors.name}: {result.tensors.about}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=8)
-    axes.margins(y=0.01)
