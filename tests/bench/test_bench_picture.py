@@ -12,7 +12,7 @@ import torch
 import qlangevin
 from qlangevin.bench.machine import describe_machine, find_commit
 from qlangevin.bench.measure import Figures, ListResult, Spread
-from qlangevin.bench.picture import draw, place_bars
+from qlangevin.bench.picture import choose_limit, draw, format_ms, place_bars
 from qlangevin.bench.report import Report, format_machine
 
 from .conftest import EAGER, FUSED, OURS, OURS_BF16, TINY
@@ -34,6 +34,21 @@ def test_bars_are_grouped_by_dtype_below_their_titles() -> None:
     assert heights == sorted(heights) and min(b - a for a, b in itertools.pairwise(heights)) >= 1
     assert [title for _, title in titles] == ["float32", "bfloat16"]
     assert titles[0][0] < heights[0] and heights[2] + 1 <= titles[1][0] <= heights[3] - 1
+
+
+def test_only_eager_loops_that_are_much_slower_are_cut(tmp_path: Path) -> None:
+    result = make_result("first")
+    assert choose_limit(result) == 2.0 * 5
+    result.figures[2] = Figures(EAGER, Spread(90.0, 80.0, 100.0), 1.0, 0.5, 1.0, 8.0, None)
+    assert choose_limit(result) == pytest.approx(1.15 * 10)
+    draw(Report(describe_machine(CPU), [result]), tmp_path / "a.svg")
+    assert "<!-- 90.0 ms, speed 0.02: bar cut -->" in (tmp_path / "a.svg").read_text()
+    result.figures[3] = Figures(OURS, Spread(90.0, 80.0, 100.0), 1.0, 0.5, 1.0, 8.0, None)
+    assert choose_limit(result) == 100.0
+
+
+def test_milliseconds_have_three_digits() -> None:
+    assert [format_ms(ms) for ms in (0.123, 9.994, 12.34, 1234.5)] == ["0.12 ms", "9.99 ms", "12.3 ms", "1234 ms"]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
