@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,27 @@ def find_commit(folder: Path) -> str | None:
         return None
     commit = git("rev-parse", "--short", "HEAD")
     return f"{commit}+changes" if commit and git("status", "--porcelain", "--untracked-files=no") else commit
+
+
+class OtherWork:
+    """Counts the cores that other processes, or a virtual machine's host, use meanwhile."""
+
+    def __init__(self) -> None:
+        self.start, self.used = time.perf_counter(), self.read()
+
+    @staticmethod
+    def read() -> float | None:
+        """Processor seconds that were not idle and not this process's, since some moment; None where they are not told."""
+        try:
+            fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+        except (OSError, IndexError):
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK") - time.process_time()
+
+    def cores(self) -> float | None:
+        """Cores used by others on average since this was made; None where that is not told."""
+        used = self.read()
+        if used is None or self.used is None:
+            return None
+        return max(0.0, used - self.used) / (time.perf_counter() - self.start)

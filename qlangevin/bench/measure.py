@@ -14,6 +14,7 @@ from torch.nn import Parameter
 
 from .admission import LeftOut
 from .cases import Case, Stepper
+from .machine import OtherWork
 from .memory import fit, measure_growth
 from .shapes import Shape, TensorList
 
@@ -87,11 +88,20 @@ class Figures:
 
 @dataclass
 class ListResult:
-    """What was measured of one list of tensors."""
+    """What was measured of one list of tensors.
+
+    Args:
+        tensors: the list.
+        rounds: how often each case was timed.
+        copy_gb_per_s: of the copies between the steps, read and written.
+        other_cores: used by other processes meanwhile; None: not known.
+        figures, left_out, failed: of the cases.
+    """
 
     tensors: TensorList
     rounds: int = 0
     copy_gb_per_s: float = 0.0
+    other_cores: float | None = None
     figures: list[Figures] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     failed: list[LeftOut] = field(default_factory=list)
@@ -234,7 +244,9 @@ def measure_list(tensors: TensorList, cases: Sequence[Case], settings: Settings)
     source, target = (torch.ones(settings.copy_elements, device=device) for _ in range(2))
     steps = {name: stepper.step for name, stepper in steppers.items()}
     # A copy before every timed step leaves the caches equally cold for all, and is the bandwidth of that moment.
+    others = OtherWork()
     times, copies = alternate(steps, Clock(device).time, count_rounds(settings), lambda: target.copy_(source))
+    result.other_cores = others.cores()
     result.rounds = len(copies) // len(steps)
     result.copy_gb_per_s = settings.copy_bytes / statistics.median(copies) / 1e9
     for case in fitting:

@@ -14,6 +14,7 @@ from .measure import Figures, ListResult
 
 FUSED = "torch SGD fused"  # the row that the others of its dtype are compared with
 HEADS = ("case", "ms", "quartiles", "x fused", "GB/s", "of copy", "host us/tensor", "bytes/param", "temporaries MB")
+NOISY_CORES = 0.1  # what a desktop at rest stays below
 LEGEND = """\
 ms, quartiles: a step, caches cold.  x fused: speed relative to torch's fused SGD of the same dtype; above 1 is faster.
 GB/s: bytes that the step must move (parameter, gradient, states read; parameter, states written) over its time.
@@ -41,6 +42,11 @@ def fused_ms(result: ListResult, figures: Figures) -> float | None:
     return None
 
 
+def is_noisy(result: ListResult) -> bool:
+    """Whether other processes ran while a list was timed."""
+    return result.other_cores is not None and result.other_cores > NOISY_CORES
+
+
 def format_machine(machine: dict[str, Any]) -> str:
     """One line: machine and versions."""
     place = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads of {machine['cores']} cores, {machine['cpu_path']}"
@@ -62,6 +68,10 @@ def format_list(result: ListResult) -> str:
         lines += ["  " + "  ".join(cells) for cells in aligned]
     else:
         lines.append("  nothing was timed")
+    if is_noisy(result):
+        # OpenMP's threads spin at barriers: beside one busy process a step of torch's was seen to take 100 times as long.
+        lines.append(f"  NOISY: other processes used {result.other_cores:.1f} cores meanwhile. Do not rely on these figures,")
+        lines.append("  least of all on torch's: threads that wait for each other lose most. Measure again on an idle machine.")
     lines += format_omissions(result.left_out, result.failed)
     return "\n".join(lines)
 
@@ -106,6 +116,7 @@ def list_to_json(result: ListResult) -> dict[str, Any]:
         "elements": result.tensors.elements,
         "rounds": result.rounds,
         "copy_gb_per_s": result.copy_gb_per_s,
+        "other_cores": result.other_cores,
         "left_out": [asdict(entry) for entry in result.left_out],
         "failed": [asdict(entry) for entry in result.failed],
         "cases": {

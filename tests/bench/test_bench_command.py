@@ -103,13 +103,19 @@ def make_figures(case: Case, ms: float, temporaries: float | None = 0.0) -> Figu
 
 
 def test_a_row_of_the_table() -> None:
-    result = ListResult(TINY["first"], 2, 20.0, [make_figures(FUSED, 3.0), make_figures(OURS, 1.5, None)])
+    result = ListResult(TINY["first"], 2, 20.0, None, [make_figures(FUSED, 3.0), make_figures(OURS, 1.5, None)])
     cells = ("ours", "1.500", "0.750 - 3.000", "2.00", "12.3", "57 %", "1.50", "12.00", "not measured")
     assert format_row(result, result.figures[1]) == cells
-    alone = ListResult(TINY["first"], 2, 20.0, result.figures[1:])
+    alone = ListResult(TINY["first"], 2, 20.0, None, result.figures[1:])
     assert format_row(alone, alone.figures[0])[3] == "-"
     lines = format_list(result).splitlines()
     assert len({len(line) for line in lines[1:]}) == 1, "the columns are aligned"
+
+
+@pytest.mark.parametrize(("cores", "noisy"), [(None, False), (0.05, False), (1.25, True)])
+def test_work_of_others_is_said_below_the_table(cores: float | None, noisy: bool) -> None:
+    result = ListResult(TINY["first"], 2, 20.0, cores, [make_figures(FUSED, 3.0)])
+    assert ("NOISY: other processes used 1.2 cores" in format_list(result)) == noisy
 
 
 @pytest.mark.usefixtures("tiny")

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import qlangevin
-from qlangevin.bench.machine import describe_machine, find_commit
+from qlangevin.bench import machine as machine_module
+from qlangevin.bench.machine import OtherWork, describe_machine, find_commit
 from qlangevin.bench.measure import Figures, ListResult, Spread
 from qlangevin.bench.picture import choose_limit, draw, format_ms, place_bars
 from qlangevin.bench.report import Report, format_machine
@@ -71,6 +72,24 @@ def test_the_machine_is_described_and_shown() -> None:
     line = format_machine(machine)
     for name in ("cpu", "threads", "cpu_path", "torch", "python", "qlangevin", "numerics_version"):
         assert machine[name] not in (None, "") and str(machine[name]) in line, name
+
+
+def test_cores_of_others_are_what_is_busy_beside_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks, now, own = 100, 10.0, 3.0
+    monkeypatch.setattr(machine_module.os, "sysconf", lambda name: ticks)
+    monkeypatch.setattr(machine_module.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(machine_module.time, "process_time", lambda: own)
+    lines = ["cpu  1000 10 200 9999 99 3 4 5 0 0\ncpu0 1 1", "cpu  1500 10 200 99999 999 3 4 105 0 0\ncpu0 1 1"]
+    monkeypatch.setattr(Path, "read_text", lambda path: lines.pop(0))
+    others = OtherWork()
+    now, own = 14.0, 5.0
+    # 5 s of users and 1 s stolen, 2 s of them ours, in 4 s.
+    assert others.cores() == pytest.approx((5.0 + 1.0 - 2.0) / 4.0)
+    monkeypatch.undo()
+    real = OtherWork()
+    assert real.used is not None and real.used > 0
+    monkeypatch.setattr(Path, "read_text", lambda path: (_ for _ in ()).throw(OSError()))
+    assert real.cores() is None
 
 
 def test_the_commit_is_this_package_s_and_of_no_checkout_around_it(tmp_path: Path) -> None:
