@@ -10,6 +10,7 @@ import torch
 
 from qlangevin import selftest
 from qlangevin.bench import admission
+from qlangevin.bench import cases as cases_module
 from qlangevin.bench.admission import LeftOut, admit
 from qlangevin.bench.cases import CASES, F32, Case, EagerLangevin, Package, rival
 
@@ -59,6 +60,12 @@ def test_without_kernels_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> 
     found = admit([FUSED, OURS], CPU)
     assert found.cases == [FUSED] and not found.red
     assert found.left_out[0].why == "no backend with kernels for cpu tensors (native: no compiler)"
+
+
+def test_the_slow_reference_counts_as_no_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cases_module.kernel_backend(CPU) == "native"
+    monkeypatch.setattr(cases_module, "explain_backends", lambda device, dtypes: {"native": "no compiler", "reference": None})
+    assert cases_module.kernel_backend(CPU) is None
 
 
 def test_kernels_that_the_self_test_cannot_reach_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
