@@ -30,6 +30,12 @@ class Admission:
     red: bool = False
 
 
+def describe_error(error: BaseException) -> str:
+    """An error's type and first line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 def admit(cases: Sequence[Case], device: torch.device) -> Admission:
     """Sorts the cases; the self-test of the backend runs here, before anything is timed."""
     admission = Admission()
@@ -60,7 +66,10 @@ def why_no_kernels(device: torch.device) -> tuple[str | None, bool]:
             f"the self-test of backend {name} has no runs on {device.type} tensors, and what is not checked is not timed",
             False,
         )
-    failed = [case for case, passed in selftest.check_backend(name).items() if not passed]
+    try:
+        failed = [case for case, passed in selftest.check_backend(name).items() if not passed]
+    except Exception as error:  # such as a native module that is older than the package
+        failed = [describe_error(error)]
     if failed:
         return f"backend {name} fails its self-test ({'; '.join(failed)}): wrong results are not timed", True
     return None, False

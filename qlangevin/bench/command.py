@@ -13,10 +13,10 @@ import torch
 
 from ..backends.native import check_cpu_path
 from ..errors import QlangevinError
-from .admission import LeftOut, admit
+from .admission import LeftOut, admit, describe_error
 from .cases import CASES, Case
 from .machine import describe_machine
-from .measure import Settings, describe_error, measure_list
+from .measure import Settings, measure_list
 from .picture import PICTURES, draw
 from .report import LEGEND, Report, format_list, format_machine, format_omissions, write_json
 from .shapes import LISTS

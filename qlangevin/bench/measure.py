@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from .admission import LeftOut
+from .admission import LeftOut, describe_error
 from .cases import Case, Stepper
 from .machine import OtherWork
 from .memory import fit, measure_growth
@@ -175,12 +175,6 @@ def probe(cases: Iterable[Case], device: torch.device) -> tuple[dict[str, float]
             continue
         found[case.name] = count_state_bytes(stepper) / PROBE_ELEMENTS
     return found, failed
-
-
-def describe_error(error: BaseException) -> str:
-    """An error's type and first line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def count_rounds(settings: Settings) -> Iterator[int]:

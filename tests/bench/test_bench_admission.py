@@ -45,6 +45,16 @@ def test_a_red_self_test_refuses_the_backend_s_cases_alone(monkeypatch: pytest.M
     assert entry.why == "backend native fails its self-test (momentum): wrong results are not timed"
 
 
+def test_a_self_test_that_breaks_off_is_red_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> dict[str, bool]:
+        raise TypeError("step(): incompatible function arguments\nsecond line")
+
+    monkeypatch.setattr(selftest, "check_backend", fail)
+    found = admit([FUSED, OURS], CPU)
+    assert found.cases == [FUSED] and found.red
+    assert "fails its self-test (TypeError: step(): incompatible function arguments): wrong" in found.left_out[0].why
+
+
 def test_the_self_test_asks_the_backend_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(selftest, "check_backend", lambda name: asked.append(name) or {})
