@@ -121,8 +121,8 @@ def _measure(args: argparse.Namespace, cases: Sequence[Case], settings: Settings
             continue
         _show_progress("")
         report.lists.append(result)
+        _save(args, report)  # first: the reader of a pipe may be gone
         print("\n" + format_list(result), flush=True)
-        _save(args, report)
     report.complete = True
     timed = any(result.figures for result in report.lists)
     failed = admission.red or report.failed or any(result.failed for result in report.lists)
