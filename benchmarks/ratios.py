@@ -29,6 +29,9 @@ RATIOS = (
     ("large", "SGLD momentum + noise + nearest grid bf16 SR", "SGLD momentum bf16", 3.5),
     ("large", "SGLD momentum + noise + stochastic grid bf16 SR", "SGLD momentum bf16", 3.5),
     ("many-small", "SGLD momentum", "torch SGD fused", 1 / 3),
+    ("large", "CoolMomentum", "SGLD momentum", 1.1),
+    ("large", "QuantizedSGD momentum", "SGLD momentum", 1.1),
+    ("large", "SGLD momentum + metrics", "SGLD momentum", 1.1),
 )
 # (list, case, figure, at most this)
 LIMITS = (

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 import torch
 from torch.nn import Parameter
 
-from .. import SGLD
+from .. import SGLD, CoolMomentum, QuantizedSGD
 from ..backends import explain_backends
-from ..quantizers import Grid
+from ..optim.base import LangevinOptimizer
+from ..quantizers import Compensation, Grid
+from ..schedules import Cooling
 
 LR = 1e-3
 MOMENTUM = 0.9
@@ -72,6 +74,18 @@ def ours(optimizer: Callable[..., Stepper], **options: Any) -> Make:
     return lambda params: optimizer(params, lr=LR, seed=0, backend=kernel_backend(params[0].device) or "auto", **options)
 
 
+def measured(make: Make) -> Make:
+    """The same, every step of which collects metrics."""
+
+    def make_measured(params: list[Parameter]) -> Stepper:
+        optimizer = make(params)
+        assert isinstance(optimizer, LangevinOptimizer)
+        optimizer.collect_metrics()
+        return optimizer
+
+    return make_measured
+
+
 def torch_sgd(**options: bool) -> Make:
     """torch.optim.SGD with momentum."""
     return lambda params: torch.optim.SGD(params, lr=LR, momentum=MOMENTUM, **options)
@@ -105,6 +119,9 @@ WARM = {**STILL, "temperature": TEMPERATURE}
 PLAIN = {**WARM, "momentum": 0.0}
 NEAREST_GRID: dict[str, Any] = {"update_quantizer": Grid(2.0**20, "nearest")}
 STOCHASTIC_GRID: dict[str, Any] = {"update_quantizer": Grid(2.0**20, "stochastic")}
+COOL: dict[str, Any] = {"param_rounding": "nearest", "state_rounding": "nearest", "momentum": Cooling(10**9)}
+QUANTIZED: dict[str, Any] = {**STILL, **NEAREST_GRID, "compensation": None}
+COMPENSATED: dict[str, Any] = {**QUANTIZED, "compensation": Compensation(1e6, 1000)}
 SR = {"param_rounding": "stochastic", "state_rounding": "stochastic"}
 
 CASES: tuple[Case, ...] = (
@@ -117,6 +134,11 @@ CASES: tuple[Case, ...] = (
     Case("SGLD momentum + noise", F32, ours(SGLD, **WARM)),
     Case("SGLD momentum + noise + nearest grid", F32, ours(SGLD, **WARM, **NEAREST_GRID)),
     Case("SGLD momentum + noise + stochastic grid", F32, ours(SGLD, **WARM, **STOCHASTIC_GRID)),
+    Case("SGLD momentum + clipping", F32, ours(SGLD, **STILL, max_grad_norm=1.0)),
+    Case("SGLD momentum + metrics", F32, measured(ours(SGLD, **STILL))),
+    Case("CoolMomentum", F32, ours(CoolMomentum, **COOL)),
+    Case("QuantizedSGD momentum", F32, ours(QuantizedSGD, **QUANTIZED)),
+    Case("QuantizedSGD momentum + compensation", F32, ours(QuantizedSGD, **COMPENSATED)),
     # --- further optimizers of this package, float32: here ---
     Case("torch SGD fused bf16", BF16, torch_sgd(fused=True), "torch"),
     Case("eager Langevin loop bf16", BF16, EagerLangevin, "eager"),
@@ -125,6 +147,8 @@ CASES: tuple[Case, ...] = (
     Case("SGLD momentum + noise bf16 SR", BF16, ours(SGLD, **{**WARM, **SR})),
     Case("SGLD momentum + noise + nearest grid bf16 SR", BF16, ours(SGLD, **{**WARM, **SR}, **NEAREST_GRID)),
     Case("SGLD momentum + noise + stochastic grid bf16 SR", BF16, ours(SGLD, **{**WARM, **SR}, **STOCHASTIC_GRID)),
+    Case("CoolMomentum bf16 SR", BF16, ours(CoolMomentum, **{**COOL, **SR})),
+    Case("QuantizedSGD momentum bf16 SR", BF16, ours(QuantizedSGD, **{**QUANTIZED, **SR})),
     # --- further optimizers of this package, bfloat16: here ---
     # --- other packages: timed where they are installed, named where they are not ---
     Case(
