@@ -158,10 +158,15 @@ def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
+def needs_step(value: Any) -> bool:
+    """Whether a group's value is a schedule, whose number depends on the step."""
+    if isinstance(value, Grid):
+        return needs_step(value.resolution)
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "ndim")
+
+
 def is_dynamic(value: Any) -> bool:
     """Whether a group's value can change from step to step without being assigned anew: a tensor, a schedule."""
-    return (
-        hasattr(value, "ndim")
-        or (callable(value) and not isinstance(value, type))
-        or (isinstance(value, Grid) and (callable(value.resolution) or hasattr(value.resolution, "ndim")))
-    )
+    if isinstance(value, Grid):
+        return is_dynamic(value.resolution)
+    return hasattr(value, "ndim") or needs_step(value)

@@ -12,7 +12,7 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from .. import buckets, clipping, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
-from ..execution import Execution
+from ..executions import Executions
 from ..seeding import choose_seed
 
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -50,7 +50,7 @@ class LangevinOptimizer(Optimizer):
         """Checks every group and chooses the seed; captures nothing about the tensors, which may be swapped later."""
         check_backend_name(backend)
         self.backend = backend
-        self._execution: Execution | None = None
+        self._executions = Executions()
         self._metrics: dict[str, dict[str, Tensor]] | None = None
         defaults = {**COMMON_DEFAULTS, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
@@ -85,7 +85,7 @@ class LangevinOptimizer(Optimizer):
         except Exception:
             del self.param_groups[count:]
             raise
-        self._execution = None
+        self._executions.clear()
 
     def _check_no_group_has(self, params: Any) -> None:
         taken = {id(param) for group in self.param_groups for param in group["params"]}
@@ -150,9 +150,7 @@ class LangevinOptimizer(Optimizer):
     def _run(self) -> None:
         if self._metrics is not None:
             self._metrics = {}
-        if self._execution is None or not self._execution.is_current(self):
-            self._execution = Execution.prepare(self)
-        execution = self._execution
+        execution = self._executions.find(self)
         if execution is None:  # no gradient anywhere
             return
         inverse_scale = clipping.invert_scale(getattr(self, "grad_scale", None))
@@ -169,7 +167,7 @@ class LangevinOptimizer(Optimizer):
         A step on a backend without metrics then raises BackendError.
         """
         self._metrics = {} if enabled else None
-        self._execution = None  # planning checks that the backends have metrics
+        self._executions.clear()  # planning checks that the backends have metrics
 
     def metrics(self) -> dict[str, dict[str, Tensor]]:
         """What the last step measured: for each parameter's name the metrics of reference.measure, on its device.
@@ -193,14 +191,14 @@ class LangevinOptimizer(Optimizer):
         hyper.FIELDS["seed"].read("seed", seed, 1)
         for group in (*self.param_groups, self.defaults):
             group["seed"] = seed
-        self._execution = None
+        self._executions.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "backend": self.backend}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
-        self._execution = None
+        self._executions = Executions()
         self._constructed = True
         self.__dict__.setdefault("_metrics", None)
         for group in self.param_groups:
@@ -225,4 +223,4 @@ class LangevinOptimizer(Optimizer):
             checked = state.check(self, hooked)
             super().load_state_dict(checked)
             state.restore_dtypes(self, checked)
-            self._execution = None
+            self._executions.clear()

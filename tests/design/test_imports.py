@@ -22,18 +22,23 @@ ALLOWED: dict[str, set[str]] = {
     "hyper": {"errors", "quantizers", "scalar_values", "thermostat"},
     "reference_numbers": {"torch"},
     "reference": {"torch", "reference_numbers"},
-    "facts": {"_native"},
-    "buckets": {"torch", "errors", "facts"},
+    "buckets": {"torch", "errors"},
+    "native_module": set(),
+    "watch": {"torch", "native_module", "buckets"},
+    "group_hypers": {"torch", "native_module", "errors", "hyper", "reference", "scalar_values"},
     "seeding": {"torch"},
     "backends": {
         "torch", "_native", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
     },
-    "execution": {"torch", "errors", "hyper", "scalar_values", "buckets", "reference", "backends"},
+    "execution": {
+        "torch", "errors", "hyper", "scalar_values", "buckets", "watch", "group_hypers", "reference", "backends",
+    },
+    "executions": {"native_module", "execution"},
     "clipping": {"torch", "reference", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference"},
     "optim": {
-        "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends", "execution",
-        "clipping", "state",
+        "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",
+        "executions", "clipping", "state",
     },
     "selftest": {"torch", "errors", "quantizers", "schedules", "reference", "reference_numbers", "backends", "optim"},
     "": {"errors", "quantizers", "schedules", "thermostat", "optim"},
@@ -53,7 +58,7 @@ CPP_FOLDERS: dict[str, set[str]] = {
     "core": {"core"},
     "cpu": {"core", "cpu"},
     "cuda": {"core", "cuda"},
-    "": {"core", "cpu", "cuda"},
+    "": {".", "core", "cpu", "cuda"},
 }
 CPP_OTHERS: dict[str, set[str]] = {
     "core": set(),
@@ -162,8 +167,8 @@ def test_an_optimizer_holds_no_formula(path: Path) -> None:
 
 STANDARD = {
     "algorithm", "array", "atomic", "bit", "cfenv", "chrono", "cmath", "condition_variable", "cstddef", "cstdint", "cstdlib",
-    "cstring", "functional", "limits", "map", "memory", "mutex", "stdexcept", "string", "thread", "tuple", "type_traits",
-    "utility", "vector",
+    "cstring", "functional", "limits", "map", "memory", "mutex", "optional", "stdexcept", "string", "thread", "tuple",
+    "type_traits", "unordered_map", "utility", "vector",
 }  # fmt: skip
 CPP = list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",))
 

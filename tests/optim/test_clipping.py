@@ -127,8 +127,8 @@ def square_sums(values: torch.Tensor, backend: str) -> float:
     param.grad = values
     optimizer = SGLD([param], 1.0, temperature=0.0, backend=backend)
     optimizer.step()
-    execution = optimizer._execution
-    assert execution is not None and execution.is_current(optimizer)
+    execution = optimizer._executions.find(optimizer)
+    assert execution is not None
     return float(execution.square_grads(execution.make_input(1.0))[0])
 
 
