@@ -63,11 +63,42 @@ std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::object& gr
   return plan.square_grads(pointers, threads);
 }
 
-void step_plan(ql::cpu::Plan& plan, const py::object& grads, const std::vector<ql::Hyper>& hypers,
-               const std::vector<double>& grad_multipliers, uint32_t chain, int threads) {
-  const ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, chain, threads};
+ql::cpu::StepInput input_of(const py::object& grads, const std::vector<ql::Hyper>& hypers,
+                            const std::vector<double>& grad_multipliers, const std::vector<double>& compensations, uint32_t chain,
+                            int threads) {
+  ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, {}, chain, threads};
+  for (const double compensation : compensations) input.compensations.push_back(static_cast<float>(compensation));
+  return input;
+}
+
+// Steps several plans in one call: no other code of this thread, not even a signal's handler, runs between two of them.
+// Returns the statistics of each if they are wanted.
+std::vector<std::vector<double>> step_together(const std::vector<ql::cpu::Plan*>& plans,
+                                               const std::vector<const ql::cpu::StepInput*>& inputs, bool observes) {
+  if (plans.size() != inputs.size()) throw std::invalid_argument("one input for each plan is needed");
   const py::gil_scoped_release release;
-  plan.step(input);
+  for (size_t i = 0; i < plans.size(); ++i) plans[i]->check(*inputs[i]);
+  std::vector<std::vector<double>> statistics(observes ? plans.size() : 0);
+  for (size_t i = 0; i < plans.size(); ++i) {
+    if (observes)
+      statistics[i] = plans[i]->step_observed(*inputs[i]);
+    else
+      plans[i]->step(*inputs[i]);
+  }
+  return statistics;
+}
+
+void step_plan(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  step_together({&plan}, {&input}, false);
+}
+
+std::vector<double> step_observed(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  return step_together({&plan}, {&input}, true)[0];
+}
+
+std::vector<double> look_ahead(const ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  const py::gil_scoped_release release;
+  return plan.look_ahead(input);
 }
 
 ql::Hyper make_hyper(const py::dict& values) {
@@ -94,14 +125,19 @@ ql::Hyper make_hyper(const py::dict& values) {
 PYBIND11_MODULE(_native, m) {
   m.doc() = "C++ kernels of qlangevin; used through qlangevin.backends.";
   py::class_<ql::Hyper>(m, "Hyper").def(py::init(&make_hyper));
+  py::class_<ql::cpu::StepInput>(m, "StepInput")
+      .def(py::init(&input_of), py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("compensations"),
+           py::arg("chain"), py::arg("threads"));
   py::class_<ql::cpu::Plan>(m, "CpuPlan")
       .def(py::init(&make_plan), py::arg("rule"), py::arg("storage"), py::arg("tensors"), py::arg("cpu") = "auto")
-      .def("step", &step_plan, py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("chain"),
-           py::arg("threads"))
+      .def("step", &step_plan, py::arg("input"))
+      .def("step_observed", &step_observed, py::arg("input"))
+      .def("look_ahead", &look_ahead, py::arg("input"))
       .def("square_grads", &square_grads, py::arg("grads"), py::arg("threads"))
       .def("counters_fit", &ql::cpu::Plan::counters_fit)
       .def("__len__", &ql::cpu::Plan::size)
       .def_property_readonly("path", &ql::cpu::Plan::path);
+  m.def("step_together", &step_together, py::arg("plans"), py::arg("inputs"), py::arg("observes"));
   ql::bind_watch(m);
   ql::bind_group_passes(m);
   m.def("cpu_paths", [] {

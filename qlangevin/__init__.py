@@ -3,15 +3,17 @@
 from . import quantizers, schedules
 from . import thermostat as temperature
 from .errors import BackendError, HyperparameterError, QlangevinError, StateDictError, TensorError
-from .optim import SGLD
+from .optim import SGLD, CoolMomentum, QuantizedSGD
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
     "SGLD",
     "BackendError",
+    "CoolMomentum",
     "HyperparameterError",
     "QlangevinError",
+    "QuantizedSGD",
     "StateDictError",
     "TensorError",
     "quantizers",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,17 +11,35 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from . import buckets, hyper
-from .backends import Plan, choose_backend
+from .backends import Plan, choose_backend, step_plans
 from .backends.plan import StepInput
 from .buckets import Bucket, Item
-from .errors import BackendError, TensorError
+from .errors import TensorError
 from .group_hypers import GroupHypers, resolve_groups
-from .reference import RULES
+from .metrics import Observed, ObservedTensor
+from .reference_rules import RULES
 from .scalar_values import as_counter
 from .watch import Watch
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """What is known of one tensor's displacement before it is taken.
+
+    Args:
+        group: the tensor's group.
+        order: its place among all stepped tensors.
+        squares: the sum of its squares.
+        largest: its largest magnitude, NaN left out.
+    """
+
+    group: int
+    order: int
+    squares: float
+    largest: float
 
 
 class Execution:
@@ -46,8 +64,6 @@ class Execution:
         if not made:
             return None
         backends = [choose_backend(optimizer.backend, bucket) for bucket in made]
-        if optimizer.measures and not all(backend.has_metrics for backend in backends):
-            raise BackendError("the native backend has no metrics yet; use backend='reference' to collect them")
         make_states(optimizer, made)
         plans = [backend.make_plan(bucket) for backend, bucket in zip(backends, made, strict=True)]
         execution = cls(optimizer, made, plans, idle)
@@ -77,8 +93,8 @@ class Execution:
         fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
         return fresh and not any(bool(grad.any()) for grad in step_input.grads)
 
-    def step(self, step_input: StepInput) -> None:
-        """Steps every bucket.
+    def step(self, step_input: StepInput, measures: bool) -> Observed | None:
+        """Steps every bucket; with `measures` returns the statistics of the step.
 
         Raises:
             TensorError: a step counter is out of range.
@@ -86,10 +102,21 @@ class Execution:
         if not all(plan.counters_fit() for plan in self.plans):
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
         try:
-            for plan, part in self._split(step_input):
-                plan.step(part)
+            statistics = step_plans(self._split(step_input), measures)
         finally:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
+        return Observed(self.list_observed(), statistics, list(step_input.hypers)) if measures else None
+
+    def list_observed(self) -> list[ObservedTensor]:
+        """What the metrics have to know of each tensor."""
+        items = [(bucket, item) for bucket in self.buckets for item in bucket.items]
+        return [ObservedTensor(item.name, item.group, item.param.numel(), bucket.rule) for bucket, item in items]
+
+    def look_ahead(self, step_input: StepInput) -> list[Ahead]:
+        """The coming displacement of each tensor, in the order of the buckets."""
+        norms = [norm for plan, part in self._split(step_input) for norm in plan.look_ahead(part)]
+        items = [item for bucket in self.buckets for item in bucket.items]
+        return [Ahead(item.group, item.order, *norm) for item, norm in zip(items, norms, strict=True)]
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sums of squares of all gradients, in the order of the parameters in their groups."""
@@ -107,7 +134,9 @@ class Execution:
         parts, start = [], 0
         for plan, bucket in zip(self.plans, self.buckets, strict=True):
             span = slice(start, start + len(bucket.items))
-            parts.append((plan, replace(step_input, grads=step_input.grads[span], pointers=step_input.pointers[span])))
+            part = replace(step_input, grads=step_input.grads[span], pointers=step_input.pointers[span])
+            part.compensations = step_input.compensations[span]
+            parts.append((plan, part))
             start = span.stop
         return parts
 

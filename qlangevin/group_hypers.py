@@ -11,7 +11,8 @@ from torch import Tensor
 from . import hyper
 from .errors import HyperparameterError
 from .native_module import native
-from .reference import RULES, round_once
+from .reference_numbers import round_once
+from .reference_rules import RULES
 from .scalar_values import as_counter
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def resolve_groups(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list
             taken = steps_taken(optimizer) if taken is None else taken
             step += taken[index]
         try:
-            values = hyper.resolve(group, optimizer.rule_fields, step)
+            values = optimizer.resolve(group, step)
             check_noise(optimizer.rule_of(group), values, step)
         except HyperparameterError as error:
             raise HyperparameterError(f"{error} (param group {index})") from None

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import HyperparameterError
-from .quantizers import Grid
+from .quantizers import DEPENDENT, NOISE, AdaptiveResolution, CalibratedResolution, Compensation, Grid
 from .scalar_values import as_number
-from .thermostat import check_law
+from .thermostat import calibrated_resolution, check_law, quantizer_temperature
 
 NOISES = ("gaussian", "uniform", "rademacher")
 LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32, to which every scalar of the step is rounded
+EXPONENT = "resolution_exponent"  # where a group keeps how far its AdaptiveResolution is
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
 
 
@@ -84,15 +85,32 @@ class Word:
 
 @dataclass(frozen=True)
 class OptionalGrid:
-    """A Grid, or None for no quantization."""
+    """A Grid, or None for no quantization; `of_update` if it may be one that knows the displacement or is a thermostat."""
 
-    def read(self, name: str, value: Any, step: int) -> tuple[str, float]:
-        """(rounding, resolution)."""
+    of_update: bool = False
+
+    def read(self, name: str, value: Any, step: int) -> tuple[str, Any]:
+        """(rounding, resolution); one of quantizers.DEPENDENT stays as it is."""
         if value is None:
             return "off", math.inf
         if not isinstance(value, Grid):
             raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Grid or None, got {value!r}")
+        if not self.of_update and (value.rounding == NOISE or isinstance(value.resolution, DEPENDENT)):
+            raise HyperparameterError(f"{name} must be a Grid of its own resolution, that rounds; got {value!r}")
         return value.rounding, value.resolution_at(step)
+
+
+@dataclass(frozen=True)
+class OptionalCompensation:
+    """A Compensation, or None for none."""
+
+    def read(self, name: str, value: Any, step: int) -> tuple[str, float]:
+        """(norm, s): of which displacements the norm is, and how long the term is over lr."""
+        if value is None:
+            return "tensor", 0.0
+        if not isinstance(value, Compensation):
+            raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Compensation or None, got {value!r}")
+        return value.norm, value(step)
 
 
 # What every optimizer has; the fields of its rules stand in its class.
@@ -106,7 +124,7 @@ FIELDS: dict[str, Any] = {
     "param_rounding": Choice(STORAGE_ROUNDINGS),
     "state_rounding": Choice(STORAGE_ROUNDINGS),
     "grad_quantizer": OptionalGrid(),
-    "update_quantizer": OptionalGrid(),
+    "update_quantizer": OptionalGrid(of_update=True),
     "max_grad_norm": Number(open_low=True, optional=True),
     "seed": Word(64),
     "chain": Word(32),
@@ -137,11 +155,49 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
     check_law(values, values["temperature"])
     values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")
     values["update_rounding"], values["update_resolution"] = values.pop("update_quantizer")
+    values["compensation_norm"], share = values.pop("compensation", ("tensor", 0.0))
+    values["compensation_length"] = share * values["lr"]
+    values["adaptive"] = resolution = values["update_resolution"]
+    if isinstance(resolution, AdaptiveResolution):
+        values["update_resolution"] = 2.0 ** resolution.exponent_at(step, group.get(EXPONENT))
+    else:
+        values["adaptive"] = None
     decay, decoupled = values["weight_decay"], values["decoupled_weight_decay"]
     values["weight_decay"], values["decoupled_weight_decay"] = (0.0, decay) if decoupled else (decay, 0.0)
     values["stochastic_param"] = values.pop("param_rounding") != "nearest"
     values["stochastic_state"] = values.pop("state_rounding") != "nearest"
     return values
+
+
+def calibrate(values: dict[str, Any], has_law: bool) -> None:
+    """Settles resolved hyper-parameters whose quantizer is the thermostat: its resolution, or noise in its place.
+
+    Args:
+        values: from ``resolve``, changed in place.
+        has_law: whether rounding errors of the optimizer's rules keep a known temperature (thermostat.quantizer_temperature), and
+            whether that is the only temperature it takes.
+
+    Raises:
+        HyperparameterError: a thermostat without that law, or a temperature that nothing keeps.
+    """
+    temperature, lr, momentum = values["temperature"], values["lr"], values.get("momentum", 0.0)
+    calibrated = isinstance(values["update_resolution"], CalibratedResolution)
+    noise = values["update_rounding"] == NOISE
+    if not has_law:
+        if calibrated or noise:
+            raise HyperparameterError("update_quantizer must have a resolution of its own and round; see QuantizedSGD for others")
+        return
+    if temperature > 0.0 and not calibrated:
+        raise HyperparameterError(
+            f"temperature = {temperature!r} needs a CalibratedResolution: other grids have the temperature of their resolution"
+        )
+    if calibrated:
+        values["update_resolution"] = calibrated_resolution(temperature, lr, momentum)
+        values["temperature"] = 0.0
+    if noise:
+        values["update_rounding"] = "off"
+        if lr > 0.0:
+            values["temperature"] = quantizer_temperature(values["update_resolution"], lr, momentum)
 
 
 def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
@@ -159,9 +215,11 @@ def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
 
 
 def needs_step(value: Any) -> bool:
-    """Whether a group's value is a schedule, whose number depends on the step."""
+    """Whether a group's value is, or holds, a schedule: its number depends on the step."""
     if isinstance(value, Grid):
         return needs_step(value.resolution)
+    if isinstance(value, AdaptiveResolution):
+        return True
     return callable(value) and not isinstance(value, type) and not hasattr(value, "ndim")
 
 

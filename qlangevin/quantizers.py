@@ -1,15 +1,186 @@
-"""Grids for gradients and updates, as small values (numerics.md section 5)."""
+"""Grids for gradients and updates, their resolutions and the compensation term, as small values (numerics.md section 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .errors import HyperparameterError
 from .scalar_values import as_number
 
 ROUNDINGS = ("nearest", "stochastic", "floor", "dither")
+NOISE = "noise"  # instead of a rounding
 SMALLEST = 2.0**-126  # below it the spacing, 1 / resolution, is beyond binary32's range
+LARGEST_EXPONENT = 126
+
+
+def count_batches(batches_per_epoch: int | Sized) -> int:
+    """The number of batches in an epoch: as given, or the length of the data loader that was given.
+
+    Raises:
+        HyperparameterError: it is not a positive integer.
+    """
+    count = len(batches_per_epoch) if isinstance(batches_per_epoch, Sized) else batches_per_epoch
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise HyperparameterError(f"batches_per_epoch must be a positive integer or a data loader, got {batches_per_epoch!r}")
+    return count
+
+
+def check_range(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
+    """Refuses what is not a number in (low, high).
+
+    Raises:
+        HyperparameterError: naming it.
+    """
+    number = as_number(value)
+    if number is None or not low < number < high:
+        raise HyperparameterError(f"{name} must be a number in ({low:g}, {high:g}), got {value!r}")
+
+
+@dataclass(frozen=True)
+class LogResolution:
+    """``Q = scale base^p`` with ``p = floor(power log_base(ln(t + 2)))``, t being the epochs taken: the published schedules.
+
+    The defaults are those of the authors' code, 2^18 before 0.72 epochs, 2^19 before 5.4, 2^20 before 52.6, then 2^21.
+    ``LogResolution.of_the_paper`` has scale 2^9.5 and power 1/2, as the text: so coarse that updates of ordinary size vanish.
+
+    Args:
+        batches_per_epoch: steps in an epoch; or the data loader, whose length is taken.
+        scale: in (0, inf), in grid points per unit.
+        base: in (1, inf).
+        power: the factor of the exponent.
+
+    Raises:
+        HyperparameterError: a value out of range; a resolution that falls, at the step where it does.
+
+    Source: Seok and Cho, arXiv 2305.18864, and the code of its authors.
+    """
+
+    batches_per_epoch: int | Sized
+    scale: float = 2.0**19
+    base: float = 2.0
+    power: float = 1.0
+    increasing: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batches_per_epoch", count_batches(self.batches_per_epoch))
+        check_range("scale", self.scale, 0.0)
+        check_range("base", self.base, 1.0)
+        check_range("power", self.power)
+
+    @classmethod
+    def of_the_paper(cls, batches_per_epoch: int | Sized) -> LogResolution:
+        """The schedule as the paper writes it."""
+        return cls(batches_per_epoch, scale=2.0**9.5, power=0.5)
+
+    def __call__(self, step: int) -> float:
+        """Q at `step`."""
+        epochs = (step - 1) / count_batches(self.batches_per_epoch)
+        exponent = math.floor(self.power * math.log(math.log(epochs + 2.0), self.base))
+        return float(self.scale * self.base**exponent)
+
+
+@dataclass(frozen=True)
+class AdaptiveResolution:
+    """``Q = 2^i``: i grows while every update would be rounded to 0, and at least as fast as a cooling asks.
+
+    Before each step i is raised until some update of some tensor reaches half a spacing, or i is `limit`. With
+    `batches_per_epoch`, i is also at least ``ceil(log2(64 / (24 T)) / 2)``, ``T = 2^(40 / (t + 2)) 1e-6 / ln(t + 2)``, at t
+    epochs. i is one for all groups that have this resolution, and is saved.
+
+    Args:
+        batches_per_epoch: steps in an epoch, or the data loader; None for no cooling.
+        start: i at first, an integer of at least -126.
+        limit: the largest i, at most 126.
+
+    Raises:
+        HyperparameterError: a value out of range.
+
+    Source: the authors' code of 2021 (monotonically increasing resolution), its methods 1 and 2.
+    """
+
+    batches_per_epoch: int | Sized | None = None
+    start: int = 2
+    limit: int = 32
+
+    def __post_init__(self) -> None:
+        if self.batches_per_epoch is not None:
+            object.__setattr__(self, "batches_per_epoch", count_batches(self.batches_per_epoch))
+        check_range("start", self.start, -LARGEST_EXPONENT - 1, self.limit + 1)
+        check_range("limit", self.limit, -LARGEST_EXPONENT - 1, LARGEST_EXPONENT + 1)
+
+    def exponent_at(self, step: int, reached: int | None) -> int:
+        """The least i at `step`, when `reached` is where it is."""
+        least = self.start if reached is None else max(self.start, reached)
+        if self.batches_per_epoch is not None:
+            epochs = (step - 1) / count_batches(self.batches_per_epoch)
+            temperature = 2.0 ** (40.0 / (epochs + 2.0)) * 1e-6 / math.log(epochs + 2.0)
+            least = max(least, math.ceil(0.5 * math.log2(64.0 / (24.0 * temperature))))
+        return min(least, self.limit)
+
+    def raise_exponent(self, exponent: int, largest_update: float) -> int:
+        """i, raised until the largest update is at least half a spacing."""
+        while exponent < self.limit and 2.0**exponent * largest_update < 0.5:
+            exponent += 1
+        return exponent
+
+
+@dataclass(frozen=True)
+class CalibratedResolution:
+    """The resolution whose quantization noise is the thermostat's: ``Q = sqrt((1 - momentum) / (24 lr T))``.
+
+    T is the optimizer's ``temperature``; no other noise is added. Q follows lr: a fixed grid would heat up as lr falls. The law
+    is exact for dither; for the other roundings it holds where updates are larger than about half a spacing.
+
+    Source: the variance of a rounding error, 1 / (12 Q^2), set equal to the thermostat's.
+    """
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """The term ``r = s lr h / ||h||`` that is added to the displacement h before it is quantized, h = 0 having none.
+
+    s falls from 1 to 0 around `warmup_epochs`: ``s = (1 + tanh(-slope (t - warmup_epochs))) / 2`` at t epochs ("tanh", the
+    authors' code), or ``s = 1 / (1 + exp(slope (t - warmup_epochs)))`` ("sigmoid", the paper), half as steep.
+
+    Args:
+        warmup_epochs: where s is 1/2, in [0, inf); the authors take 0.2 of all epochs.
+        batches_per_epoch: steps in an epoch; or the data loader, whose length is taken.
+        slope: in (0, inf), per epoch.
+        envelope: "tanh" or "sigmoid".
+        norm: "tensor" for the norm of each tensor's h, "global" for that of all of them together.
+
+    Raises:
+        HyperparameterError: a value out of range, an unknown name.
+
+    Source: Seok and Cho, arXiv 2305.18864, and the code of its authors.
+    """
+
+    warmup_epochs: float
+    batches_per_epoch: int | Sized
+    slope: float = 2.0
+    envelope: str = "tanh"
+    norm: str = "tensor"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "batches_per_epoch", count_batches(self.batches_per_epoch))
+        check_range("warmup_epochs", self.warmup_epochs, math.nextafter(0.0, -1.0))
+        check_range("slope", self.slope, 0.0)
+        for name, value, names in (("envelope", self.envelope, ("tanh", "sigmoid")), ("norm", self.norm, ("tensor", "global"))):
+            if value not in names:
+                raise HyperparameterError(f"{name} must be one of {', '.join(names)}, got {value!r}")
+
+    def __call__(self, step: int) -> float:
+        """s at `step`."""
+        epochs = (step - 1) / count_batches(self.batches_per_epoch)
+        slope = self.slope if self.envelope == "tanh" else 0.5 * self.slope  # (1 + tanh(x)) / 2 = 1 / (1 + exp(-2 x))
+        return 0.5 * (1.0 + math.tanh(-slope * (epochs - self.warmup_epochs)))
+
+
+DEPENDENT = (AdaptiveResolution, CalibratedResolution)  # on more than the step
+Resolution = float | Callable[[int], float] | AdaptiveResolution | CalibratedResolution
 
 
 @dataclass(frozen=True)
@@ -18,12 +189,13 @@ class Grid:
 
     With y = resolution * x and q = floor(y): "nearest" is q + (y - q >= 1/2); "stochastic" rounds up with probability
     y - q; "floor" is q, biased by half a spacing, for ablation only; "dither" is subtractive, its error uniform and
-    independent of x. Values of ``2^22 / resolution`` and more, Inf and NaN pass unchanged.
+    independent of x. Values of ``2^22 / resolution`` and more, Inf and NaN pass unchanged. "noise", for ablation, quantizes
+    nothing and adds noise of the temperature that the grid's rounding errors would have.
 
     Args:
-        resolution: Q in [2^-126, inf], in grid points per unit; a number, or a schedule ``step -> Q``. A power of two makes
-            the grid exact in binary; infinity is the identity.
-        rounding: "nearest", "stochastic", "floor" or "dither".
+        resolution: Q in [2^-126, inf], in grid points per unit: a number, a schedule ``step -> Q`` such as LogResolution,
+            AdaptiveResolution or CalibratedResolution. A power of two makes the grid exact in binary; infinity is the identity.
+        rounding: "nearest", "stochastic", "floor", "dither", or "noise".
 
     Raises:
         HyperparameterError: a resolution out of range, an unknown rounding.
@@ -31,17 +203,25 @@ class Grid:
     Source: Seok and Cho, arXiv 2305.18864 (the learning equation's quantizer).
     """
 
-    resolution: float | Callable[[int], float]
+    resolution: Resolution
     rounding: str = "nearest"
 
     def __post_init__(self) -> None:
-        if self.rounding not in ROUNDINGS:
-            raise HyperparameterError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
-        if not callable(self.resolution):
+        if self.rounding not in (*ROUNDINGS, NOISE):
+            raise HyperparameterError(f"rounding must be one of {', '.join((*ROUNDINGS, NOISE))}, got {self.rounding!r}")
+        if not callable(self.resolution) and not isinstance(self.resolution, DEPENDENT):
             self.resolution_at(1)
 
-    def resolution_at(self, step: int) -> float:
-        """The resolution at `step`, checked."""
+    def resolution_at(self, step: int) -> float | AdaptiveResolution | CalibratedResolution:
+        """The resolution at `step`, checked; or itself, if it takes more than the step to know it."""
+        if isinstance(self.resolution, DEPENDENT):
+            return self.resolution
+        number = self._number_at(step)
+        if getattr(self.resolution, "increasing", False) and step > 1 and number < (before := self._number_at(step - 1)):
+            raise HyperparameterError(f"resolution must not fall, got {number!r} after {before!r} at step {step}")
+        return number
+
+    def _number_at(self, step: int) -> float:
         value = self.resolution(step) if callable(self.resolution) else self.resolution
         number = as_number(value)
         if number is None or not number >= SMALLEST:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,17 +24,16 @@ from .reference_numbers import (
     flatten,
     noise_value,
     quantize,
+    round_once,
     round_to,
     sum_fixed,
     sum_squares,
 )
+from .reference_rules import Plain
+
+LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32
 
 # --- scalars.h --------------------------------------------------------------------------------------------------------
-
-
-def round_once(value: float) -> float:
-    """A binary64 number rounded to binary32."""
-    return torch.tensor(value, dtype=torch.float64, device="cpu").to(torch.float32).item()
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,7 @@ class Scalars:
     lr: float
     decoupled_weight_decay: float
     noise_scale: float
+    compensation: float
     noise: str
     grad_rounding: str
     grad_resolution: float
@@ -78,6 +78,7 @@ def make_row(rule: type[Plain], h: Mapping[str, Any], grad_multiplier: float, st
         lr=lr,
         decoupled_weight_decay=once(h["lr"] * h["decoupled_weight_decay"]),
         noise_scale=once(math.sqrt(rule.noise_variance(h))) if noisy else 0.0,
+        compensation=0.0,  # of a tensor, not of its group: see Part
         noise=h["noise"],
         grad_rounding="off" if math.isinf(h["grad_resolution"]) else h["grad_rounding"],
         grad_resolution=once(h["grad_resolution"]),
@@ -89,72 +90,6 @@ def make_row(rule: type[Plain], h: Mapping[str, Any], grad_multiplier: float, st
         stochastic_state=h["stochastic_state"],
     )
     return Row(common, rule.prepare(h, step), step, chain)
-
-
-# --- rules.h ----------------------------------------------------------------------------------------------------------
-
-
-class Plain:
-    """delta = -lr g."""
-
-    name = "plain"
-    hypers: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    site = "displacement"
-
-    @staticmethod
-    def noise_variance(h: Mapping[str, Any]) -> float:
-        return float(2.0 * h["lr"] * h["temperature"])
-
-    @staticmethod
-    def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {}
-
-    @staticmethod
-    def accumulate(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> None:
-        pass
-
-    @staticmethod
-    def displace(lr: float, s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
-        return -(g * lr)
-
-    @staticmethod
-    def finish(s: Mapping[str, float], delta: Tensor, x: list[Tensor]) -> None:
-        pass
-
-
-class Momentum(Plain):
-    """velocity = momentum velocity + (1 - dampening) g, delta = -lr velocity, as torch.optim.SGD has it."""
-
-    name = "momentum"
-    hypers = ("momentum", "dampening", "nesterov")
-    states = ("momentum_buffer",)
-    site = "velocity"
-
-    @staticmethod
-    def noise_variance(h: Mapping[str, Any]) -> float:
-        return float(2.0 * (1.0 - h["momentum"]) * h["temperature"] / h["lr"])
-
-    @staticmethod
-    def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {
-            "momentum": round_once(h["momentum"]),
-            "grad_factor": 1.0 if step == 1 else round_once(1.0 - h["dampening"]),
-            "nesterov": float(h["nesterov"]),
-        }
-
-    @staticmethod
-    def accumulate(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> None:
-        x[0] = x[0] * s["momentum"] + g * s["grad_factor"]
-
-    @staticmethod
-    def displace(lr: float, s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
-        if s["nesterov"]:
-            return -((g + x[0] * s["momentum"]) * lr)
-        return -(x[0] * lr)
-
-
-RULES: dict[str, type[Plain]] = {rule.name: rule for rule in (Plain, Momentum)}
 
 
 # --- update.h ---------------------------------------------------------------------------------------------------------
@@ -177,6 +112,12 @@ def add_weight_decay(s: Scalars, g: Tensor, param: Tensor) -> Tensor:
     return g + param * s.weight_decay
 
 
+def compensate(s: Scalars, delta: Tensor) -> Tensor:
+    if s.compensation == 0.0:
+        return delta
+    return delta + delta * s.compensation
+
+
 def quantize_update(s: Scalars, delta: Tensor, at: Coordinates) -> Tensor:
     if s.update_rounding == "off":
         return delta
@@ -188,6 +129,11 @@ def scaled_noise(s: Scalars, at: Coordinates, dtype: torch.dtype) -> Tensor:
     return noise_value(s.noise, at).to(dtype) * s.noise_scale
 
 
+def moving_noise(rule: type[Plain], row: Row, noise: Tensor) -> Tensor:
+    """Scaled noise as it moves the parameter in this step."""
+    return noise * row.rule["velocity_factor"] if rule.site == "velocity" else noise
+
+
 def move_param(s: Scalars, param: Tensor, delta: Tensor) -> Tensor:
     if s.decoupled_weight_decay != 0.0:
         param = param - param * s.decoupled_weight_decay
@@ -196,12 +142,13 @@ def move_param(s: Scalars, param: Tensor, delta: Tensor) -> Tensor:
 
 @dataclass
 class Element:
-    """The flat values of one tensor during a step; the last three are what the metrics ask for besides."""
+    """The flat values of one tensor during a step; those that may be missing are what its statistics ask for besides."""
 
     param: Tensor
     grad: Tensor
     states: list[Tensor]
-    delta: Tensor | None = None  # without the noise that is added to it
+    displacement: Tensor | None = None  # before it is quantized
+    delta: Tensor | None = None  # after that, without the noise that is added to it
     noise: Tensor | None = None  # in the unit of the rule's noise site
     stored: Tensor | None = None  # param as rounded to storage
 
@@ -217,7 +164,9 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
         e.noise = scaled_noise(s, at, g.dtype)
     if rule.site == "velocity" and e.noise is not None:
         e.states[0] = e.states[0] + e.noise
-    delta = rule.displace(s.lr, row.rule, g, e.states)
+    delta = rule.displace(row.rule, g, e.states)
+    delta = compensate(s, delta)
+    e.displacement = delta
     delta = quantize_update(s, delta, at)
     e.delta = delta
     if rule.site == "displacement" and e.noise is not None:
@@ -234,56 +183,98 @@ def round_stored(value: Tensor, dtype: torch.dtype, at: Coordinates, purpose: in
 
 @dataclass(frozen=True)
 class Part:
-    """What a tensor brings along: its key, the place of its first element in the unsharded tensor, whether it takes noise."""
+    """What a tensor brings along: its key, the place of its first element in the unsharded tensor, whether it takes noise.
+
+    compensation: the compensation term over the displacement, a binary32 number.
+    """
 
     key: int
     offset: int = 0
     noise: bool = True
+    compensation: float = 0.0
 
 
-def step_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> Element | None:
-    """One step of one tensor, in place; returns the values it went through (None for an empty tensor, which has none).
+def run_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> Element:
+    """The values of one step of one tensor; nothing is stored.
 
     param, grad and states are dense and lie in memory in the same order.
     """
+    at = Coordinates(part.key, row.step, row.chain, part.offset, param.numel(), param.device)
+    work = torch.float64 if param.dtype == torch.float64 else torch.float32
+    if part.compensation != 0.0:
+        row = replace(row, common=replace(row.common, compensation=part.compensation))
+    e = Element(flatten(param).to(work), flatten(grad).to(work), [flatten(state).to(work) for state in states])
+    update(rule, row, at, part.noise and row.common.noise_scale > 0.0, e)
+    return e
+
+
+def step_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> Element | None:
+    """One step of one tensor, in place; returns the values it went through (None for an empty tensor, which has none)."""
     if param.numel() == 0:
         return None
     at = Coordinates(part.key, row.step, row.chain, part.offset, param.numel(), param.device)
-    work = torch.float64 if param.dtype == torch.float64 else torch.float32
+    e = run_tensor(rule, row, part, param, grad, states)
     s = row.common
-    p, x = flatten(param), [flatten(state) for state in states]
-    e = Element(p.to(work), flatten(grad).to(work), [state.to(work) for state in x])
-    update(rule, row, at, part.noise and s.noise_scale > 0.0, e)
+    p = flatten(param)
     e.stored = p
     if s.lr != 0.0:
         e.stored = round_stored(e.param, p.dtype, at, PARAM_ROUNDING if s.stochastic_param else None)
         p.copy_(e.stored)
-    for k, (state, value) in enumerate(zip(x, e.states, strict=True)):
-        state.copy_(round_stored(value, state.dtype, at, STATE_ROUNDING + k if s.stochastic_state else None))
+    for k, (state, value) in enumerate(zip(states, e.states, strict=True)):
+        flatten(state).copy_(round_stored(value, state.dtype, at, STATE_ROUNDING + k if s.stochastic_state else None))
     return e
 
 
-def measure(rule: type[Plain], s: Scalars, old: Tensor, e: Element) -> dict[str, Tensor]:
-    """Metrics of one tensor's step from `old`, its flat parameter before; each a 0-dim binary64 tensor on its device.
+# --- statistics.h -----------------------------------------------------------------------------------------------------
 
-    grad_norm: of the unscaled gradient; noise_norm: of the noise as it moves the parameter in this step; update_norm: of the
-    displacement without the noise that is added to it; unmoved: share of elements whose stored parameter did not change;
-    zeroed: share of displacements that are 0; rounding_over_noise: variance of the parameter's rounding over that of the noise.
+STATISTICS = (
+    "grad_squares",
+    "displacement_squares",
+    "displacement_sum",
+    "update_squares",
+    "quantizer_error",
+    "noise_squares",
+    "rounding_squares",
+    "unmoved",
+    "zeroed",
+    "largest_displacement",
+)  # csrc/core/statistics.h says what they are
+
+
+def look_ahead(e: Element, offset: int) -> dict[str, Tensor]:
+    """The statistics of a displacement that has not been taken."""
+    assert e.displacement is not None
+    magnitude = e.displacement.abs()
+    largest = torch.where(magnitude.isnan(), 0.0, magnitude).max()
+    return {"displacement_squares": sum_squares(e.displacement, offset), "largest_displacement": largest.double()}
+
+
+def observe(rule: type[Plain], row: Row, part: Part, old: Tensor, e: Element) -> dict[str, Tensor]:
+    """The statistics of one tensor's step from `old`, its flat parameter before; 0-dim binary64 tensors on its device.
+
+    Those that are 0 or left out are missing.
     """
-    assert e.delta is not None and e.stored is not None
-    noise = torch.zeros_like(e.delta) if e.noise is None else e.noise * (s.lr if rule.site == "velocity" else 1.0)
-    noise_squares = sum_squares(noise)
-    return {
-        "grad_norm": sum_squares(unscale(s, e.grad)).sqrt(),
-        "update_norm": sum_squares(e.delta).sqrt(),
-        "noise_norm": noise_squares.sqrt(),
-        "unmoved": (e.stored == old).to(torch.float64).mean(),
-        "zeroed": (e.delta == 0).to(torch.float64).mean(),
-        "rounding_over_noise": sum_squares(e.stored.to(e.param.dtype) - e.param) / noise_squares,
+    assert e.displacement is not None and e.delta is not None and e.stored is not None
+    s, at = row.common, part.offset
+    found = {
+        "grad_squares": sum_squares(unscale(s, e.grad), at),
+        "update_squares": sum_squares(e.delta, at),
+        "unmoved": (e.stored == old).sum().double(),
+        "zeroed": (e.delta == 0).sum().double(),
     }
+    found["displacement_squares"] = found["update_squares"]
+    if s.update_rounding != "off":
+        found |= look_ahead(e, at)
+        found["displacement_sum"] = sum_fixed(e.displacement.double(), at)
+        found["quantizer_error"] = sum_fixed(e.delta.double() - e.displacement.double(), at)
+    if e.noise is not None:
+        found["noise_squares"] = sum_squares(moving_noise(rule, row, e.noise), at)
+    if old.dtype.itemsize == 2 and s.lr != 0.0:
+        found["rounding_squares"] = sum_squares(e.stored.to(e.param.dtype) - e.param, at)
+    return found
 
 
-# --- norm.h: clipping -------------------------------------------------------------------------------------------------
+# --- norm.h: clipping, compensation ------------------------------------------------------------------------------------
 
 
 def total_norm(squares: Sequence[float]) -> float:
@@ -297,3 +288,11 @@ def clip_coefficient(norm: float, max_norm: float | None) -> float:
         return 1.0
     coefficient = max_norm / (norm + 1e-6)
     return 1.0 if coefficient > 1.0 else coefficient
+
+
+def compensation_factor(length: float, norm: float) -> float:
+    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0.
+
+    At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
+    """
+    return 0.0 if norm == 0.0 else round_once(min(length / norm, LARGEST))

@@ -162,6 +162,14 @@ def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: 
     return torch.where(y.abs() < 4194304.0, q * spacing, x)
 
 
+# --- scalars.h --------------------------------------------------------------------------------------------------------
+
+
+def round_once(value: float) -> float:
+    """A binary64 number rounded to binary32."""
+    return torch.tensor(value, dtype=torch.float64, device="cpu").to(torch.float32).item()
+
+
 # --- round.h ----------------------------------------------------------------------------------------------------------
 
 
@@ -188,12 +196,14 @@ def round_to(value: Tensor, dtype: torch.dtype, half: Tensor | None) -> Tensor:
 ROWS, COLUMNS = 16, 256  # a block of the sum: 256 columns of 16 addends each, then the columns in halves
 
 
-def sum_fixed(x: Tensor) -> Tensor:
-    """The sum of a flat binary64 tensor in an order that depends on its length alone, as a 0-dim tensor.
+def sum_fixed(x: Tensor, offset: int = 0) -> Tensor:
+    """The sum of a flat binary64 tensor in an order that depends on its place alone, as a 0-dim tensor.
 
-    Blocks of 4096 (the last padded with zeros): columns are added from the first row on, then the upper half of the columns
-    to the lower one until one is left; the blocks' sums are summed in the same way.
+    Blocks begin at multiples of 4096 in the unsharded tensor, where x begins at `offset`; missing addends are zeros. In a block
+    columns are added from the first row on, then the upper half of the columns to the lower one until one is left; the blocks'
+    sums are summed in the same way, from the first block on.
     """
+    x = torch.cat([x.new_zeros(offset % (ROWS * COLUMNS)), x]) if x.numel() else x
     while True:
         blocks = -(-x.numel() // (ROWS * COLUMNS))
         padded = torch.zeros(max(blocks, 1) * ROWS * COLUMNS, dtype=torch.float64, device=x.device)
@@ -210,10 +220,10 @@ def sum_fixed(x: Tensor) -> Tensor:
             return x[0]
 
 
-def sum_squares(x: Tensor) -> Tensor:
+def sum_squares(x: Tensor, offset: int = 0) -> Tensor:
     """The sum of squares of a dense tensor in the order of its memory, in binary64."""
     wide = flatten(x).to(torch.float64)
-    return sum_fixed(wide * wide)
+    return sum_fixed(wide * wide, offset)
 
 
 def flatten(tensor: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from . import buckets, hyper, schedules
 from .errors import HyperparameterError, StateDictError, TensorError
-from .quantizers import Grid
-from .reference import RULES
+from .quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
+from .reference_rules import RULES
 from .scalar_values import as_counter
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 NUMERICS_VERSION = 1  # grows with every change of the step's bits: see "Numerics" in CHANGELOG.md
 
-SAVED_TYPES = (schedules.Piecewise, schedules.Linear)
+SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cooling, LogResolution, Compensation)
 
-torch.serialization.add_safe_globals([Grid, *SAVED_TYPES])  # torch.load(weights_only=True) takes them
+torch.serialization.add_safe_globals(
+    [Grid, AdaptiveResolution, CalibratedResolution, *SAVED_TYPES]
+)  # torch.load(weights_only=True) takes them
 
 
 def is_saved(value: Any) -> bool:
@@ -80,7 +82,7 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
     known = {"step"}.union(*(RULES[rule].states for rule in optimizer.rules))
     for index, (group, saved) in enumerate(zip(own, completed, strict=True)):
         try:
-            hyper.resolve(saved, optimizer.rule_fields, 1)
+            optimizer.resolve(saved, 1)
             for param in group["params"]:
                 buckets.state_dtype_for(param, saved["state_dtype"])
         except HyperparameterError as error:

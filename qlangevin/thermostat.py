@@ -76,6 +76,43 @@ def check_law(group: Mapping[str, Any], temperature: float) -> None:
         raise HyperparameterError("nesterov = True with temperature > 0: that chain has no known law; use False")
 
 
+def quantizer_temperature(resolution: float, lr: float, momentum: float) -> float:
+    """The temperature at which rounding errors on the displacement keep a chain: ``T = (1 - momentum) / (24 lr Q^2)``.
+
+    Errors of variance 1 / (12 Q^2) a step move the parameter itself, whatever the momentum, while its drift is that of the
+    learning rate lr / (1 - momentum). Exact for small lr.
+
+    Args:
+        resolution: Q in (0, inf].
+        lr: in (0, inf).
+        momentum: in [0, 1).
+    """
+    return (1.0 - momentum) / (24.0 * lr * resolution * resolution)
+
+
+def calibrated_resolution(temperature: float, lr: float, momentum: float) -> float:
+    """The resolution of a given quantizer_temperature, ``Q = sqrt((1 - momentum) / (24 lr T))``; infinite where nothing moves.
+
+    Args:
+        temperature: T in [0, inf).
+        lr: in [0, inf).
+        momentum: in [0, 1).
+    """
+    if temperature == 0.0 or lr == 0.0:
+        return math.inf
+    return math.sqrt((1.0 - momentum) / (24.0 * lr * temperature))
+
+
+def kinetic_temperature(mean_square: Any, lr: float) -> Any:
+    """CoolMomentum's temperature ``T = E d^2 / lr`` of displacements d (Borysenko and Byshkin 2021).
+
+    Args:
+        mean_square: E d^2, over elements; a number or a tensor.
+        lr: in (0, inf).
+    """
+    return mean_square / lr
+
+
 def _finite(name: str, value: float, low: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < low:
         raise HyperparameterError(f"{name} must be a finite number of at least {low:g}, got {value!r}")

@@ -1,6 +1,7 @@
-// Sums of squares in binary64, in an order that depends on the length alone (numerics.md section 1): a block is 16 rows of 256
-// columns; a column adds its rows from the first on, then the upper half of the columns is added to the lower one until one is
-// left; the sums of the blocks are summed in the same way. 256 threads of a GPU, vector lanes and torch can all follow it.
+// Sums over a tensor in binary64, in an order that depends on its place alone (numerics.md section 1): blocks begin at multiples
+// of 4096 in the unsharded tensor and are 16 rows of 256 columns; a column adds its rows from the first on, then the upper half
+// of the columns is added to the lower one until one is left; the sums of the blocks are summed in the same way, from the first
+// block that is touched on. 256 threads of a GPU, vector lanes and torch can all follow it.
 #pragma once
 
 #include <cstddef>
@@ -8,39 +9,35 @@
 #include <utility>
 #include <vector>
 
+#include "platform.h"
+
 namespace ql {
 
 constexpr int kNormRows = 16;
 constexpr int kNormColumns = 256;
 constexpr int64_t kNormBlock = kNormRows * kNormColumns;
 
-constexpr int64_t count_norm_blocks(int64_t size) {
-  return size == 0 ? 1 : (size + kNormBlock - 1) / kNormBlock;
+// The blocks that elements [offset, offset + size) touch; one, of zeros, if there are none.
+constexpr int64_t count_norm_blocks(int64_t size, int64_t offset = 0) {
+  return size == 0 ? 1 : (offset + size - 1) / kNormBlock - offset / kNormBlock + 1;
 }
 
-// read(i) gives addend i of a block that has `count` of them; missing ones are zeros.
-template <class Read>
-inline double sum_block(int64_t count, Read read) {
-  double columns[kNormColumns] = {};
-  for (int64_t row = 0; row * kNormColumns < count; ++row) {
-    const int64_t filled = count - row * kNormColumns < kNormColumns ? count - row * kNormColumns : kNormColumns;
-    for (int64_t column = 0; column < filled; ++column) columns[column] += read(row * kNormColumns + column);
-  }
+QL_HD double fold_columns(double (&columns)[kNormColumns]) {
   for (int half = kNormColumns / 2; half > 0; half /= 2) {
     for (int column = 0; column < half; ++column) columns[column] += columns[column + half];
   }
   return columns[0];
 }
 
-// The sum of a list, level by level.
+// The sum of a list, level by level; missing addends of a block are zeros.
 inline double sum_fixed(std::vector<double> x) {
   do {
     std::vector<double> sums(static_cast<std::size_t>(count_norm_blocks(static_cast<int64_t>(x.size()))));
     for (std::size_t block = 0; block < sums.size(); ++block) {
-      const int64_t begin = static_cast<int64_t>(block) * kNormBlock;
-      const int64_t left = static_cast<int64_t>(x.size()) - begin;
-      sums[block] =
-          sum_block(left < kNormBlock ? left : kNormBlock, [&](int64_t i) { return x[static_cast<std::size_t>(begin + i)]; });
+      double columns[kNormColumns] = {};
+      const std::size_t begin = block * kNormBlock;
+      for (std::size_t i = begin; i < x.size() && i < begin + kNormBlock; ++i) columns[i % kNormColumns] += x[i];
+      sums[block] = fold_columns(columns);
     }
     x = std::move(sums);
   } while (x.size() > 1);

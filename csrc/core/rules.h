@@ -5,10 +5,11 @@
 //   noise_variance(h)       its row of the thermostat: the variance added per step such that the chain samples exp(-U / T)
 //   prepare(h, step)        its scalars of one step
 //   accumulate(s, g, x)     states x updated from the gradient g; noise of a velocity rule is added to x[0] right after
-//   displace(lr, s, g, x)   the displacement -lr * (...)
+//   displace(s, g, x)       the displacement -lr * (...)
 //   finish(s, delta, x)     what must see the final displacement
 //
-// The same names in the same order stand in qlangevin/reference.py and triton_kernels/rules.py; a test compares them.
+// Kernel names the rule whose element functions and scalars it has: kernels are compiled once for all rules that share them.
+// The same names in the same order stand in qlangevin/reference_rules.py and triton_kernels/rules.py; a test compares them.
 #pragma once
 
 #include "scalars.h"
@@ -18,22 +19,25 @@ namespace ql {
 enum class NoiseSite { velocity, displacement };
 
 struct Plain {
+  using Kernel = Plain;
   static constexpr const char* name = "plain";
   static constexpr int hypers = 0;
   static constexpr int states = 0;
   static constexpr NoiseSite site = NoiseSite::displacement;
-  struct Scalars {};
+  struct Scalars {
+    float lr;
+  };
 
   static double noise_variance(const Hyper& h) { return 2.0 * h.lr * h.temperature; }
 
-  static Scalars prepare(const Hyper&, int64_t) { return {}; }
+  static Scalars prepare(const Hyper& h, int64_t) { return {round_once(h.lr)}; }
 
   template <class L>
   static QL_HD void accumulate(const Scalars&, typename L::F, typename L::F*) {}
 
   template <class L>
-  static QL_HD typename L::F displace(float lr, const Scalars&, typename L::F g, const typename L::F*) {
-    return -(g * lr);
+  static QL_HD typename L::F displace(const Scalars& s, typename L::F g, const typename L::F*) {
+    return -(g * s.lr);
   }
 
   template <class L>
@@ -42,12 +46,13 @@ struct Plain {
 
 // torch.optim.SGD's momentum: the velocity does not include lr, and the first gradient enters undamped.
 struct Momentum {
+  using Kernel = Momentum;
   static constexpr const char* name = "momentum";
   static constexpr int hypers = 3;  // momentum, dampening, nesterov
   static constexpr int states = 1;  // momentum_buffer
   static constexpr NoiseSite site = NoiseSite::velocity;
   struct Scalars {
-    float momentum, grad_factor;
+    float momentum, grad_factor, velocity_factor;
     bool nesterov;
   };
 
@@ -55,7 +60,7 @@ struct Momentum {
   static double noise_variance(const Hyper& h) { return 2.0 * (1.0 - h.rule[0]) * h.temperature / h.lr; }
 
   static Scalars prepare(const Hyper& h, int64_t step) {
-    return {round_once(h.rule[0]), step == 1 ? 1.0f : round_once(1.0 - h.rule[1]), h.rule[2] != 0.0};
+    return {round_once(h.rule[0]), step == 1 ? 1.0f : round_once(1.0 - h.rule[1]), round_once(h.lr), h.rule[2] != 0.0};
   }
 
   template <class L>
@@ -64,18 +69,31 @@ struct Momentum {
   }
 
   template <class L>
-  static QL_HD typename L::F displace(float lr, const Scalars& s, typename L::F g, const typename L::F* x) {
-    if (s.nesterov) return -((g + x[0] * s.momentum) * lr);
-    return -(x[0] * lr);
+  static QL_HD typename L::F displace(const Scalars& s, typename L::F g, const typename L::F* x) {
+    if (s.nesterov) return -((g + x[0] * s.momentum) * s.velocity_factor);
+    return -(x[0] * s.velocity_factor);
   }
 
   template <class L>
   static QL_HD void finish(const Scalars&, typename L::F, typename L::F*) {}
 };
 
+// CoolMomentum's: the velocity, minus the displacement, includes lr; its limit of stability, lr * curvature < 4, is the same for
+// every momentum. Borysenko and Byshkin, Sci. Rep. 11:10705 (2021).
+struct CoolMomentum : Momentum {
+  static constexpr const char* name = "cool_momentum";
+  static constexpr int hypers = 1;  // momentum
+
+  static double noise_variance(const Hyper& h) { return h.lr * h.temperature * (1.0 - h.rule[0] * h.rule[0]); }
+
+  static Scalars prepare(const Hyper& h, int64_t) {
+    return {round_once(h.rule[0]), round_once(h.lr * (1.0 + h.rule[0]) / 2.0), 1.0f, false};
+  }
+};
+
 template <class... Rules>
 struct RuleList {};
 
-using AllRules = RuleList<Plain, Momentum>;
+using AllRules = RuleList<Plain, Momentum, CoolMomentum>;
 
 }  // namespace ql

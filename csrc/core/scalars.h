@@ -20,8 +20,9 @@ struct Hyper {
 };
 
 // What every rule needs of one step. Absent stages are marked by 0 or `off`, and are then skipped, not multiplied by 0.
+// compensation, the only one of a tensor and not of its group, is the plan's to fill in.
 struct Scalars {
-  float grad_multiplier, weight_decay, lr, decoupled_weight_decay, noise_scale;
+  float grad_multiplier, weight_decay, lr, decoupled_weight_decay, noise_scale, compensation;
   float grad_resolution, grad_spacing, update_resolution, update_spacing;
   NoiseKind noise;
   GridRounding grad_rounding, update_rounding;
@@ -45,8 +46,8 @@ inline GridRounding effective_rounding(GridRounding rounding, double resolution)
 
 // grad_multiplier: sign (maximize) * clip coefficient / grad_scale. step: 1 for the first step taken.
 template <class Rule>
-Row<Rule> make_row(const Hyper& h, double grad_multiplier, int64_t step, uint32_t chain) {
-  Row<Rule> row{};
+Row<typename Rule::Kernel> make_row(const Hyper& h, double grad_multiplier, int64_t step, uint32_t chain) {
+  Row<typename Rule::Kernel> row{};
   Scalars& s = row.common;
   s.grad_multiplier = round_once(grad_multiplier);
   s.weight_decay = round_once(h.weight_decay);

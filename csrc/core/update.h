@@ -19,9 +19,10 @@ struct Random {
   typename L::U param, grad, update, state[kMaxStates];
 };
 
+// displacement: the rule's, before it is quantized; delta: after that, without the noise that is added to it.
 template <class L, class Rule>
 struct Element {
-  typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1];
+  typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1], displacement, delta;
 };
 
 template <class L>
@@ -42,6 +43,12 @@ QL_HD typename L::F add_weight_decay(const Scalars& s, typename L::F g, typename
 }
 
 template <class L>
+QL_HD typename L::F compensate(const Scalars& s, typename L::F delta) {
+  if (s.compensation == 0.0f) return delta;
+  return delta + delta * s.compensation;
+}
+
+template <class L>
 QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typename L::U half) {
   if (s.update_rounding == GridRounding::off) return delta;
   return quantize<L>(delta, s.update_rounding, s.update_resolution, s.update_spacing, half);
@@ -50,6 +57,14 @@ QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typen
 template <class L>
 QL_HD typename L::F scaled_noise(const Scalars& s, typename L::F noise) {
   return noise * s.noise_scale;
+}
+
+// The noise as it moves the parameter in this step.
+template <class L, class Rule>
+QL_HD typename L::F moving_noise(const Row<Rule>& row, typename L::F noise) {
+  noise = scaled_noise<L>(row.common, noise);
+  if constexpr (Rule::site == NoiseSite::velocity) noise = noise * row.rule.velocity_factor;
+  return noise;
 }
 
 template <class L>
@@ -68,8 +83,11 @@ QL_HD void update(const Row<Rule>& row, bool noisy, const Random<L>& random, Ele
   g = add_weight_decay<L>(s, g, e.param);
   Rule::template accumulate<L>(row.rule, g, e.states);
   if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L>(s, random.noise);
-  F delta = Rule::template displace<L>(s.lr, row.rule, g, e.states);
+  F delta = Rule::template displace<L>(row.rule, g, e.states);
+  delta = compensate<L>(s, delta);
+  e.displacement = delta;
   delta = quantize_update<L>(s, delta, random.update);
+  e.delta = delta;
   if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L>(s, random.noise);
   Rule::template finish<L>(row.rule, delta, e.states);
   e.param = move_param<L>(s, e.param, delta);

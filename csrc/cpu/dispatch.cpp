@@ -12,12 +12,12 @@ std::vector<Path> make_paths() {
   const bool avx2 = __builtin_cpu_supports("avx2");
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  paths.push_back({"avx512", find_avx512, avx512 ? "" : "this processor has no AVX-512 (F, BW, DQ, VL)"});
-  paths.push_back({"avx2", find_avx2, avx2 ? "" : "this processor has no AVX2"});
+  paths.push_back({"avx512", find_avx512, find_squares_avx512, avx512 ? "" : "this processor has no AVX-512 (F, BW, DQ, VL)"});
+  paths.push_back({"avx2", find_avx2, find_squares_avx2, avx2 ? "" : "this processor has no AVX2"});
 #endif
-  paths.push_back({"portable", find_portable, ""});
+  paths.push_back({"portable", find_portable, find_squares_portable, ""});
 #if defined(QL_TEST_PATHS)
-  paths.push_back({"avx2_wide", find_avx2_wide, avx2 ? "" : "this processor has no AVX2"});
+  paths.push_back({"avx2_wide", find_avx2_wide, find_squares_avx2_wide, avx2 ? "" : "this processor has no AVX2"});
 #endif
   return paths;
 }

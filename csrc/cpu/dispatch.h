@@ -13,6 +13,7 @@ using FindKernel = Kernel (*)(int rule, Storage param, Storage grad, Storage sta
 struct Path {
   std::string name;
   FindKernel find;
+  SquareRange (*find_squares)(Storage type);
   std::string missing;  // empty if this machine can run it, else what it lacks
 };
 

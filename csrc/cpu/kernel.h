@@ -20,21 +20,38 @@ struct Tensor {
   bool noise;
 };
 
+// Where a pass leaves its statistics: those of a tensor's blocks (core/norm.h) one after another.
+struct Observer {
+  bool stores;                 // false: the step is looked at before it is taken, and nothing is written
+  double* statistics;          // Statistic::count for each block
+  const int64_t* first_block;  // of each tensor
+};
+
 struct Launch {
   const Tensor* tensors;
-  const void* const* grads;  // one for each tensor
-  const int32_t* row_of;     // the row of scalars of each tensor
-  const void* rows;          // Row<Rule>[]
+  const void* const* grads;    // one for each tensor
+  const int32_t* row_of;       // the row of scalars of each tensor
+  const void* rows;            // Row<Rule>[]
+  const float* compensations;  // one for each tensor; or none at all
+  const Observer* observer;    // may be none
   const Chunk* chunks;
 };
 
 // Steps the chunks [first, last) of a launch.
 using Kernel = void (*)(const Launch& launch, int64_t first, int64_t last);
 
+// The sum of squares of elements [first, last) of one block of core/norm.h; the first of them lies at `memory`.
+using SquareRange = double (*)(const void* memory, int64_t first, int64_t last);
+
 // The kernel of one rule (its index in AllRules) and three storage types; nullptr if there is none.
 Kernel find_portable(int rule, Storage param, Storage grad, Storage state);
 Kernel find_avx2(int rule, Storage param, Storage grad, Storage state);
 Kernel find_avx2_wide(int rule, Storage param, Storage grad, Storage state);  // 16 lanes on AVX2: tests the AVX-512 layout
 Kernel find_avx512(int rule, Storage param, Storage grad, Storage state);
+
+SquareRange find_squares_portable(Storage type);
+SquareRange find_squares_avx2(Storage type);
+SquareRange find_squares_avx2_wide(Storage type);
+SquareRange find_squares_avx512(Storage type);
 
 }  // namespace ql::cpu

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "../core/norm.h"
-#include "../core/round.h"
 #include "../core/rules.h"
+#include "../core/statistics.h"
 #include "float_environment.h"
 #include "threads.h"
 
@@ -38,41 +38,73 @@ void visit_rule(RuleList<Rules...>, const std::string& name, Visit visit) {
   throw std::invalid_argument("rule '" + name + "' is not one of: " + known);
 }
 
-// The sum of squares of one block of a gradient, whose elements are widened exactly.
-template <class T>
-double square_block(const void* grad, int64_t begin, int64_t count) {
-  const auto* values = static_cast<const typename T::Bits*>(grad) + begin;
-  return sum_block(count, [values](int64_t i) {
-    const double value = widen<ScalarLanes>(T{}, values[i]);
-    return value * value;
-  });
+// What the statistics of a tensor's blocks come to.
+void fold_blocks(const double* blocks, int64_t count, double* tensor) {
+  for (int statistic = 0; statistic < Statistic::count; ++statistic) {
+    std::vector<double> values(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) values[static_cast<size_t>(i)] = blocks[i * Statistic::count + statistic];
+    if (statistic == Statistic::largest_displacement)
+      tensor[statistic] = *std::max_element(values.begin(), values.end());
+    else
+      tensor[statistic] = count == 1 ? values[0] : sum_fixed(std::move(values));
+  }
 }
 
-double square_block(Storage type, const void* grad, int64_t begin, int64_t count) {
-  if (type == Storage::float32) return square_block<Float32>(grad, begin, count);
-  if (type == Storage::bfloat16) return square_block<BFloat16>(grad, begin, count);
-  return square_block<Float16>(grad, begin, count);
+template <class Rule>
+struct Rows {
+  std::vector<Row<typename Rule::Kernel>> rows;
+  std::vector<int32_t> row_of;
+};
+
+// Tensors of one group at one step share a row.
+template <class Rule>
+Rows<Rule> make_rows(const Description& description, const StepInput& input) {
+  Rows<Rule> made;
+  made.row_of.resize(description.tensors.size());
+  std::map<std::pair<int32_t, int64_t>, int32_t> known;
+  std::pair<int32_t, int64_t> last;
+  for (size_t i = 0; i < made.row_of.size(); ++i) {
+    const std::pair<int32_t, int64_t> at{description.groups[i], *description.steps[i] + 1};
+    if (i > 0 && at == last) {
+      made.row_of[i] = made.row_of[i - 1];
+      continue;
+    }
+    last = at;
+    const auto [entry, inserted] = known.try_emplace(at, static_cast<int32_t>(made.rows.size()));
+    if (inserted) {
+      const size_t group = static_cast<size_t>(at.first);
+      made.rows.push_back(make_row<Rule>(input.hypers[group], input.grad_multipliers[group], at.second, input.chain));
+    }
+    made.row_of[i] = entry->second;
+  }
+  return made;
 }
 
 }  // namespace
 
 std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, int threads) const {
   if (grads.size() != size()) throw std::invalid_argument("one gradient for each tensor is needed");
-  std::vector<std::vector<double>> blocks(size());
-  std::vector<std::pair<size_t, int64_t>> work;  // (tensor, block)
-  for (size_t i = 0; i < size(); ++i) {
-    blocks[i].resize(static_cast<size_t>(count_norm_blocks(description_.tensors[i].size)));
-    for (int64_t block = 0; block < static_cast<int64_t>(blocks[i].size()); ++block) work.emplace_back(i, block);
-  }
-  run_tasks(threads, static_cast<int64_t>(work.size()), [&](int64_t task) {
-    const auto [i, block] = work[static_cast<size_t>(task)];
-    const int64_t begin = block * kNormBlock;
-    const int64_t count = std::min(description_.tensors[i].size - begin, kNormBlock);
-    blocks[i][static_cast<size_t>(block)] = square_block(description_.grad, grads[i], begin, count);
+  const SquareRange square = path_->find_squares(description_.grad);
+  const int64_t bytes = description_.grad == Storage::float32 ? 4 : 2;
+  std::vector<double> blocks(static_cast<size_t>(first_block_.back()));
+  run_tasks(threads, static_cast<int64_t>(tasks_.size()) - 1, [&](int64_t task) {
+    for (int64_t i = tasks_[static_cast<size_t>(task)]; i < tasks_[static_cast<size_t>(task) + 1]; ++i) {
+      const Chunk& chunk = chunks_[static_cast<size_t>(i)];
+      const int64_t offset = description_.tensors[static_cast<size_t>(chunk.tensor)].offset;
+      const int64_t first = offset + chunk.begin, last = offset + chunk.end;
+      const auto* memory = static_cast<const char*>(grads[static_cast<size_t>(chunk.tensor)]) - offset * bytes;
+      for (int64_t block = first / kNormBlock; block * kNormBlock < last; ++block) {
+        const int64_t begin = block * kNormBlock, from = std::max(first, begin), to = std::min(last, begin + kNormBlock);
+        const int64_t at = first_block_[static_cast<size_t>(chunk.tensor)] + block - offset / kNormBlock;
+        blocks[static_cast<size_t>(at)] = square(memory + from * bytes, from - begin, to - begin);
+      }
+    }
   });
-  std::vector<double> sums;
-  for (std::vector<double>& partials : blocks)
-    sums.push_back(partials.size() == 1 ? partials[0] : sum_fixed(std::move(partials)));
+  std::vector<double> sums(size());
+  for (size_t i = 0; i < size(); ++i) {
+    const auto begin = blocks.begin() + first_block_[i], end = blocks.begin() + first_block_[i + 1];
+    sums[i] = end - begin == 1 ? *begin : sum_fixed(std::vector<double>(begin, end));
+  }
   return sums;
 }
 
@@ -86,9 +118,11 @@ Plan::Plan(Description description)
   if (kernel_ == nullptr) throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
   std::vector<Extent> extents;
   int64_t elements = 0;
+  first_block_.push_back(0);
   for (const Tensor& tensor : d.tensors) {
     extents.push_back({tensor.size, tensor.offset});
     elements += tensor.size;
+    first_block_.push_back(first_block_.back() + count_norm_blocks(tensor.size, tensor.offset));
   }
   chunks_ = make_chunks(extents, kChunkElements);
   tasks_ = make_tasks(chunks_, std::clamp(elements / kTasks, kChunkElements, kMostTaskElements));
@@ -103,43 +137,61 @@ void Plan::check(const StepInput& input) const {
   if (input.grads.size() != description_.tensors.size()) throw std::invalid_argument("one gradient for each tensor is needed");
   if (input.hypers.size() != input.grad_multipliers.size())
     throw std::invalid_argument("one multiplier for each group is needed");
+  if (!input.compensations.empty() && input.compensations.size() != description_.tensors.size())
+    throw std::invalid_argument("one compensation for each tensor is needed, or none at all");
   for (const int32_t group : description_.groups) {
     if (group < 0 || static_cast<size_t>(group) >= input.hypers.size()) throw std::invalid_argument("a tensor names no group");
   }
   if (!counters_fit()) throw std::overflow_error("a step counter left [0, 2^32 - 2]");
 }
 
-template <class Rule>
-void Plan::step_rule(const StepInput& input) {
-  const size_t count = description_.tensors.size();
-  std::vector<Row<Rule>> rows;
-  std::vector<int32_t> row_of(count);
-  std::map<std::pair<int32_t, int64_t>, int32_t> known;  // tensors of one group at one step share a row
-  std::pair<int32_t, int64_t> last;
-  for (size_t i = 0; i < count; ++i) {
-    const std::pair<int32_t, int64_t> at{description_.groups[i], *description_.steps[i] + 1};
-    if (i > 0 && at == last) {
-      row_of[i] = row_of[i - 1];
-      continue;
-    }
-    last = at;
-    const auto [entry, inserted] = known.try_emplace(at, static_cast<int32_t>(rows.size()));
-    if (inserted) {
-      const size_t group = static_cast<size_t>(at.first);
-      rows.push_back(make_row<Rule>(input.hypers[group], input.grad_multipliers[group], at.second, input.chain));
-    }
-    row_of[i] = entry->second;
+void Plan::run(const StepInput& input, const Observer* observer) const {
+  check(input);
+  const DefaultFloatEnvironment environment;  // a small lr must not be flushed when it is rounded to binary32
+  visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) {
+    const Rows<Rule> made = make_rows<Rule>(description_, input);
+    const float* compensations = input.compensations.empty() ? nullptr : input.compensations.data();
+    const Launch launch{description_.tensors.data(),
+                        input.grads.data(),
+                        made.row_of.data(),
+                        made.rows.data(),
+                        compensations,
+                        observer,
+                        chunks_.data()};
+    run_tasks(input.threads, static_cast<int64_t>(tasks_.size()) - 1,
+              [&](int64_t task) { kernel_(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
+  });
+}
+
+std::vector<double> Plan::run_observed(const StepInput& input, bool stores) const {
+  std::vector<double> blocks(static_cast<size_t>(first_block_.back()) * Statistic::count);
+  const Observer observer{stores, blocks.data(), first_block_.data()};
+  run(input, &observer);
+  std::vector<double> statistics(size() * Statistic::count);
+  for (size_t i = 0; i < size(); ++i) {
+    fold_blocks(blocks.data() + first_block_[i] * Statistic::count, first_block_[i + 1] - first_block_[i],
+                statistics.data() + i * Statistic::count);
   }
-  const Launch launch{description_.tensors.data(), input.grads.data(), row_of.data(), rows.data(), chunks_.data()};
-  run_tasks(input.threads, static_cast<int64_t>(tasks_.size()) - 1,
-            [&](int64_t task) { kernel_(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
+  return statistics;
+}
+
+void Plan::advance() {
   for (int64_t* step : description_.steps) ++*step;
 }
 
 void Plan::step(const StepInput& input) {
-  check(input);
-  const DefaultFloatEnvironment environment;  // a small lr must not be flushed when it is rounded to binary32
-  visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) { this->template step_rule<Rule>(input); });
+  run(input, nullptr);
+  advance();
+}
+
+std::vector<double> Plan::step_observed(const StepInput& input) {
+  std::vector<double> statistics = run_observed(input, true);
+  advance();
+  return statistics;
+}
+
+std::vector<double> Plan::look_ahead(const StepInput& input) const {
+  return run_observed(input, false);
 }
 
 }  // namespace ql::cpu

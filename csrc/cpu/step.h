@@ -6,6 +6,7 @@
 
 #include "draws.h"
 #include "kernel.h"
+#include "observe.h"
 
 namespace ql::cpu {
 
@@ -47,14 +48,27 @@ QL_HD typename L::F load(const typename T::Bits* memory, int vector) {
     return widen<L>(T{}, L::load_halves(reinterpret_cast<const uint32_t*>(memory), vector));
 }
 
+// Returns the value as stored.
 template <class L, class T>
-QL_HD void store(typename T::Bits* memory, int vector, typename L::F value, bool stochastic, typename L::U half) {
+QL_HD typename L::F store(typename T::Bits* memory, int vector, typename L::F value, bool stochastic, typename L::U half) {
   const typename L::U pattern = round<L>(T{}, value, stochastic, half);
   if constexpr (sizeof(typename T::Bits) == 4)
     L::store_words(memory, vector, pattern);
   else
     L::store_halves(memory, vector, pattern);
+  return widen<L>(T{}, pattern);
 }
+
+template <class L>
+QL_HD void record(float* values, int vector, typename L::F value) {
+  L::store_words(reinterpret_cast<uint32_t*>(values), vector, L::bits_of(value));
+}
+
+// What one pass over a chunk does besides the row's scalars.
+struct Pass {
+  bool noisy, stores;
+  Reads reads;
+};
 
 // Where a tile's values lie.
 template <class P, class G, class S>
@@ -64,18 +78,33 @@ struct Memory {
   typename S::Bits* states[kMaxStates];
 };
 
+// trace: where to leave the values of an observed step; nullptr for any other.
 template <class L, class Rule, class P, class G, class S>
-QL_HD void step_block(const Row<Rule>& row, bool noisy, const Reads& reads, const Bits<L>& bits, Memory<P, G, S> at) {
+QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bits, Memory<P, G, S> at, Trace<L>* trace) {
   const Scalars& s = row.common;
   for (int v = 0; v < kBlock<L> / L::width; ++v) {
-    const Random<L> random = load_random<L, Rule>(reads, bits, v);
+    const Random<L> random = load_random<L, Rule>(pass.reads, bits, v);
     Element<L, Rule> e{};
     e.param = load<L, P>(at.param, v);
     e.grad = load<L, G>(at.grad, v);
     for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L, S>(at.states[k], v);
-    update<L, Rule>(row, noisy, random, e);
-    if (s.lr != 0.0f) store<L, P>(at.param, v, e.param, s.stochastic_param, random.param);
-    for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
+    typename L::F stored = e.param;
+    if (trace != nullptr) {
+      record<L>(trace->grad, v, unscale<L>(s, e.grad));
+      record<L>(trace->old, v, e.param);
+    }
+    update<L, Rule>(row, pass.noisy, random, e);
+    if (pass.stores) {
+      if (s.lr != 0.0f) stored = store<L, P>(at.param, v, e.param, s.stochastic_param, random.param);
+      for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
+    }
+    if (trace != nullptr) {
+      record<L>(trace->displacement, v, e.displacement);
+      record<L>(trace->delta, v, e.delta);
+      record<L>(trace->noise, v, moving_noise<L, Rule>(row, random.noise));
+      record<L>(trace->param, v, e.param);
+      record<L>(trace->stored, v, stored);
+    }
   }
 }
 
@@ -116,8 +145,8 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
 
 // What a step contains is known before its first element. The two usual kinds are compiled without the branches of what they
 // lack, which are a third of their instructions: nothing random or quantized; and noise, every 16-bit tensor rounded
-// stochastically, with or without an update quantizer.
-enum class Kind { any, plain, langevin };
+// stochastically, with or without an update quantizer. An observed step is of any kind.
+enum class Kind { any, plain, langevin, observed };
 
 template <class Rule, class P, class S>
 QL_HD Kind kind_of(const Scalars& s, bool noisy) {
@@ -132,7 +161,7 @@ QL_HD Kind kind_of(const Scalars& s, bool noisy) {
 // Tells the compiler what a kind means.
 template <Kind kind>
 QL_HD void assume(Scalars& s, bool& noisy) {
-  if (kind == Kind::any) return;
+  if (kind == Kind::any || kind == Kind::observed) return;
   s.grad_rounding = GridRounding::off;
   s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
   if (kind == Kind::plain) s.update_rounding = GridRounding::off;
@@ -147,25 +176,44 @@ QL_HD bool is_noisy(const Launch& launch, const Chunk& chunk, const Scalars& s) 
   return launch.tensors[chunk.tensor].noise && s.noise_scale > 0.0f;
 }
 
+// Which draws and statistics a pass needs.
+template <class Rule, class P, class S>
+QL_HD Pass plan_pass(const Scalars& s, bool noisy, const Observer* observer) {
+  Pass pass{noisy, observer == nullptr || observer->stores, list_reads<Rule, P, S>(s, noisy)};
+  if (!pass.stores) {  // what comes after the displacement is not looked at
+    pass.noisy = pass.reads.noise = noisy && Rule::site == NoiseSite::velocity;
+    pass.reads.slots[kParam] = pass.reads.slots[kUpdate] = false;
+    for (int k = 0; k < kMaxStates; ++k) pass.reads.slots[kState + k] = false;
+  }
+  return pass;
+}
+
 template <Kind kind, class L, class Rule, class P, class G, class S>
 void step_chunk(const Launch& launch, const Chunk& chunk) {
+  constexpr bool observed = kind == Kind::observed;
   const Tensor& tensor = launch.tensors[chunk.tensor];
   Row<Rule> row = row_at<Rule>(launch, chunk);  // a copy: stores to the tensors do not alias it
-  bool noisy = is_noisy(launch, chunk, row.common);
-  assume<kind>(row.common, noisy);
-  const Reads reads = list_reads<Rule, P, S>(row.common, noisy);
+  Scalars& s = row.common;
+  if (kind == Kind::any || observed) s.compensation = launch.compensations ? launch.compensations[chunk.tensor] : 0.0f;
+  bool noisy = is_noisy(launch, chunk, s);
+  assume<kind>(s, noisy);
+  const Pass pass = plan_pass<Rule, P, S>(s, noisy, observed ? launch.observer : nullptr);
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
-  const Draws<L> draws(at, row.common.noise, static_cast<uint32_t>(first / kGroup >> 32), reads, bits);
+  const Draws<L> draws(at, s.noise, static_cast<uint32_t>(first / kGroup >> 32), pass.reads, bits);
   Edge<L, Rule, P, G, S> edge;
+  Observation<L, observed> observation(launch, chunk, first,
+                                       Watched{s.update_rounding != GridRounding::off || !pass.stores, pass.stores, noisy,
+                                               sizeof(typename P::Bits) == 2 && s.lr != 0.0f});
   for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
     if (draws.any()) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
     const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
     const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
     const bool partial = to - from < kBlock<L>;
-    step_block<L, Rule>(row, noisy, reads, bits, partial ? edge.load(memory, from, to) : memory);
-    if (partial) edge.store(memory, from, to);
+    step_block<L, Rule>(row, pass, bits, partial ? edge.load(memory, from, to) : memory, observation.trace());
+    if (partial && pass.stores) edge.store(memory, from, to);
+    observation.add(block, static_cast<int>(from), static_cast<int>(to), last);
   }
 }
 
@@ -175,7 +223,10 @@ void step_chunks(const Launch& launch, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; ++i) {
     const Chunk& chunk = launch.chunks[i];
     const Scalars& s = row_at<Rule>(launch, chunk).common;
-    const Kind kind = usual ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
+    const bool compensated = launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f;
+    Kind kind = usual && !compensated ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
+    if (launch.observer != nullptr) kind = Kind::observed;
+    if (kind == Kind::observed) step_chunk<Kind::observed, L, Rule, P, G, S>(launch, chunk);
     if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, G, S>(launch, chunk);
     if constexpr (usual) {
       if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, G, S>(launch, chunk);
@@ -211,7 +262,7 @@ template <class L, class... Rules>
 Kernel find_rule(RuleList<Rules...>, int rule, Storage param, Storage grad, Storage state) {
   Kernel found = nullptr;
   int index = 0;
-  ((index++ == rule ? void(found = find_param<L, Rules>(param, grad, state)) : void()), ...);
+  ((index++ == rule ? void(found = find_param<L, typename Rules::Kernel>(param, grad, state)) : void()), ...);
   return found;
 }
 

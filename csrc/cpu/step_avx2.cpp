@@ -8,4 +8,8 @@ Kernel find_avx2(int rule, Storage param, Storage grad, Storage state) {
   return find_kernel<VectorLanes<8, Avx2>>(rule, param, grad, state);
 }
 
+SquareRange find_squares_avx2(Storage type) {
+  return find_squares<VectorLanes<8, Avx2>>(type);
+}
+
 }  // namespace ql::cpu

@@ -8,4 +8,8 @@ Kernel find_avx512(int rule, Storage param, Storage grad, Storage state) {
   return find_kernel<VectorLanes<16, Avx512>>(rule, param, grad, state);
 }
 
+SquareRange find_squares_avx512(Storage type) {
+  return find_squares<VectorLanes<16, Avx512>>(type);
+}
+
 }  // namespace ql::cpu

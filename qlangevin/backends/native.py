@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
 from ..hyper import NOISES
 from ..quantizers import ROUNDINGS
-from ..reference import RULES
+from ..reference import STATISTICS
+from ..reference_rules import RULES
 from .plan import Plan, StepInput
 
 try:
@@ -23,6 +25,7 @@ try:
 except ImportError as error:
     missing = f"the native module could not be imported ({error}); reinstall with a C++20 compiler, CMake and Ninja"
 
+SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
 STORAGE = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 NOISE_CODES = {name: code for code, name in enumerate(NOISES, 1)}  # the values of NoiseKind in csrc/core/normal.h
 ROUNDING_CODES = {"off": 0, **{name: code for code, name in enumerate(ROUNDINGS, 1)}}  # GridRounding in csrc/core/quantize.h
@@ -55,7 +58,6 @@ class NativeBackend:
     """C++ kernels for CPU tensors."""
 
     name = "native"
-    has_metrics = False
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Why it cannot step such tensors here; None if it can."""
@@ -100,10 +102,22 @@ class NativePlan:
         """Whether every step counter can be advanced."""
         return bool(self.plan.counters_fit())
 
-    def step(self, step_input: StepInput) -> None:
-        """Steps every tensor once and advances its counter."""
+    def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
+        """Steps every tensor once and advances its counter; with `observes` returns the statistics of each."""
+        return step_together([(self, step_input)], observes)[0]
+
+    def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
+        """For each tensor the sum of squares and the largest magnitude of its coming displacement."""
+        statistics = self.plan.look_ahead(self.convert_input(step_input))
+        width = len(STATISTICS)
+        return list(zip(statistics[SQUARES::width], statistics[LARGEST::width], strict=True))
+
+    def convert_input(self, step_input: StepInput) -> Any:
+        """The native form of a step's input."""
         hypers = self.convert_hypers(step_input.hypers)
-        self.plan.step(step_input.pointers, hypers, step_input.grad_multipliers, step_input.chain, torch.get_num_threads())
+        multipliers, compensations = step_input.grad_multipliers, step_input.compensations
+        threads = torch.get_num_threads()
+        return _native.StepInput(step_input.pointers, hypers, multipliers, compensations, step_input.chain, threads)
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""
@@ -127,3 +141,12 @@ class NativePlan:
             "rule": [float(source[name]) for name in self.rule_hypers],
         }
         return _native.Hyper({**source, **coded})
+
+
+def step_together(parts: Sequence[tuple[NativePlan, StepInput]], observes: bool) -> list[Tensor | None]:
+    """Steps several plans in one native call, so that Ctrl-C leaves either all of them stepped or none."""
+    inputs = [plan.convert_input(step_input) for plan, step_input in parts]
+    found = _native.step_together([plan.plan for plan, _ in parts], inputs, observes)
+    if not observes:
+        return [None] * len(parts)
+    return [torch.tensor(flat, dtype=torch.float64, device="cpu").view(-1, len(STATISTICS)) for flat in found]

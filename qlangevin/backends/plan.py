@@ -19,7 +19,7 @@ class StepInput:
         hypers: the resolved hyper-parameters of every group (hyper.resolve); the same object while nothing changes.
         grad_multipliers: for each group sign (maximize) * clip coefficient / grad_scale, in binary64.
         chain: the chain's number, 32 bits.
-        metrics: where to put each tensor's metrics by name, or None for no metrics.
+        compensations: for each tensor its compensation term over its displacement, a binary32 number; empty if there are none.
     """
 
     grads: Sequence[Tensor]
@@ -27,7 +27,7 @@ class StepInput:
     hypers: Sequence[dict[str, Any]]
     grad_multipliers: Sequence[float]
     chain: int
-    metrics: dict[str, dict[str, Tensor]] | None = None
+    compensations: Sequence[float] = ()
 
 
 class Plan(Protocol):
@@ -36,8 +36,14 @@ class Plan(Protocol):
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced: 0 <= step < 2^32 - 1."""
 
-    def step(self, step_input: StepInput) -> None:
-        """Steps every tensor once and advances its counter."""
+    def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
+        """Steps every tensor once and advances its counter.
+
+        With `observes` returns the reference.STATISTICS of each tensor, as (tensors, statistics) in binary64.
+        """
+
+    def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
+        """For each tensor the sum of squares and the largest magnitude of its coming displacement; nothing is written."""
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient, in binary64 and in the fixed order of reference.sum_squares."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from torch import Tensor
 
 from .. import reference
-from ..buckets import Bucket
+from ..buckets import Bucket, Item
 from ..reference_numbers import flatten, sum_squares
+from ..reference_rules import RULES
 from .plan import Plan, StepInput
 
 
@@ -14,7 +18,6 @@ class ReferenceBackend:
     """Steps anything that torch can add and multiply."""
 
     name = "reference"
-    has_metrics = True
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Never a reason."""
@@ -30,29 +33,50 @@ class ReferencePlan:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
-        self.rule = reference.RULES[bucket.rule]
+        self.rule = RULES[bucket.rule]
 
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced."""
         return all(0 <= int(item.state["step"]) < 2**32 - 1 for item in self.bucket.items)
 
-    def step(self, step_input: StepInput) -> None:
-        """Steps every tensor once and advances its counter."""
-        rows: dict[tuple[int, int], reference.Row] = {}
-        for item, grad in zip(self.bucket.items, step_input.grads, strict=True):
-            step = int(item.state["step"]) + 1
-            row = rows.get((item.group, step))
-            if row is None:
-                hyper, multiplier = step_input.hypers[item.group], step_input.grad_multipliers[item.group]
-                row = rows[item.group, step] = reference.make_row(self.rule, hyper, multiplier, step, step_input.chain)
+    def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
+        """Steps every tensor once and advances its counter; with `observes` returns the statistics of each."""
+        found = []
+        for item, grad, row, part in self.list_work(step_input):
             states = [item.state[name] for name in self.bucket.state_names]
-            part = reference.Part(item.key, item.offset, item.noise)
-            old = flatten(item.param).clone() if step_input.metrics is not None else None
+            old = flatten(item.param).clone() if observes else flatten(item.param)
             element = reference.step_tensor(self.rule, row, part, item.param, grad, states)
-            if step_input.metrics is not None and old is not None and element is not None:
-                step_input.metrics[item.name] = reference.measure(self.rule, row.common, old, element)
-            item.state["step"].fill_(step)
+            item.state["step"].fill_(row.step)
+            if observes:
+                known = {} if element is None else reference.observe(self.rule, row, part, old, element)
+                zero = torch.zeros((), dtype=torch.float64, device=item.param.device)
+                found.append(torch.stack([known.get(name, zero) for name in reference.STATISTICS]))
+        return torch.stack(found) if observes else None
+
+    def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
+        """For each tensor the sum of squares and the largest magnitude of its coming displacement."""
+        found = []
+        for item, grad, row, part in self.list_work(step_input):
+            if item.param.numel() == 0:
+                found.append((0.0, 0.0))
+                continue
+            states = [item.state[name] for name in self.bucket.state_names]
+            element = reference.run_tensor(self.rule, row, part, item.param, grad, states)
+            ahead = reference.look_ahead(element, item.offset)
+            found.append((float(ahead["displacement_squares"]), float(ahead["largest_displacement"])))
+        return found
+
+    def list_work(self, step_input: StepInput) -> Iterator[tuple[Item, Tensor, reference.Row, reference.Part]]:
+        """Each tensor with its gradient, the scalars of its step and what it brings along."""
+        rows: dict[tuple[int, int], reference.Row] = {}
+        compensations = step_input.compensations or [0.0] * len(self.bucket.items)
+        for item, grad, compensation in zip(self.bucket.items, step_input.grads, compensations, strict=True):
+            at = item.group, int(item.state["step"]) + 1
+            if at not in rows:
+                hyper, multiplier = step_input.hypers[item.group], step_input.grad_multipliers[item.group]
+                rows[at] = reference.make_row(self.rule, hyper, multiplier, at[1], step_input.chain)
+            yield item, grad, rows[at], reference.Part(item.key, item.offset, item.noise, compensation)
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""
-        return [float(sum_squares(grad)) for grad in step_input.grads]
+        return [float(sum_squares(grad, item.offset)) for item, grad in zip(self.bucket.items, step_input.grads, strict=True)]

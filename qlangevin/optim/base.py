@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .. import buckets, clipping, hyper, state
+from .. import buckets, clipping, displacements, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
 from ..executions import Executions
+from ..metrics import Metrics, Observed, summarize
 from ..seeding import choose_seed
 
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -39,19 +40,21 @@ class LangevinOptimizer(Optimizer):
     """An optimizer whose step is one pass of a rule over all tensors.
 
     A subclass names the hyper-parameters of its rules and tells which rule a group uses. Public methods are those of
-    torch.optim.Optimizer, and ``reseed`` and ``metrics``.
+    torch.optim.Optimizer, and ``reseed``, ``collect_metrics`` and ``metrics``.
     """
 
     _constructed = False
     rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
     rule_fields: ClassVar[dict[str, Any]] = {}  # their hyper-parameters by name: Number, Flag, ... of hyper.py
+    quantizer_is_thermostat: ClassVar[bool] = False  # whether its temperature is that of the update's quantizer
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str) -> None:
         """Checks every group and chooses the seed; captures nothing about the tensors, which may be swapped later."""
         check_backend_name(backend)
         self.backend = backend
         self._executions = Executions()
-        self._metrics: dict[str, dict[str, Tensor]] | None = None
+        self._measures = False
+        self._observed: Observed | None = None
         defaults = {**COMMON_DEFAULTS, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
         if not isinstance(params, Tensor):
@@ -65,6 +68,16 @@ class LangevinOptimizer(Optimizer):
     def rule_of(self, group: Mapping[str, Any]) -> str:
         """The name of the rule that a group's hyper-parameters ask for."""
         raise NotImplementedError
+
+    def resolve(self, group: Mapping[str, Any], step: int) -> dict[str, Any]:
+        """A group's hyper-parameters as the plain numbers of `step`.
+
+        Raises:
+            HyperparameterError: a value out of range.
+        """
+        values = hyper.resolve(group, self.rule_fields, step)
+        hyper.calibrate(values, has_law=self.quantizer_is_thermostat)
+        return values
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch.optim.Optimizer; the group is checked first, and the optimizer is unchanged if it is refused.
@@ -97,7 +110,7 @@ class LangevinOptimizer(Optimizer):
         group = self.param_groups[index]
         try:
             self.rule_of(group)
-            hyper.resolve(group, self.rule_fields, 1)
+            self.resolve(group, 1)
             for param in group["params"]:
                 buckets.state_dtype_for(param, group["state_dtype"])
             if len(set(map(id, group["params"]))) != len(group["params"]):
@@ -137,19 +150,12 @@ class LangevinOptimizer(Optimizer):
             self._run()
         return loss
 
-    @property
-    def measures(self) -> bool:
-        """Whether steps collect metrics."""
-        return self._metrics is not None
-
     def _overflowed(self) -> bool:
         """Whether a GradScaler that leaves unscaling to the optimizer (``_step_supports_amp_scaling``) found an Inf."""
         found_inf = getattr(self, "found_inf", None)
         return found_inf is not None and bool(found_inf.item())
 
     def _run(self) -> None:
-        if self._metrics is not None:
-            self._metrics = {}
         execution = self._executions.find(self)
         if execution is None:  # no gradient anywhere
             return
@@ -157,27 +163,26 @@ class LangevinOptimizer(Optimizer):
         step_input = execution.make_input(inverse_scale)
         if execution.only_builds_state(step_input):
             return
-        step_input.metrics = self._metrics
         clipping.apply(execution, step_input, inverse_scale)
-        execution.step(step_input)
+        exponents = displacements.apply(execution, step_input)
+        self._observed = execution.step(step_input, self._measures)
+        for index, exponent in exponents.items():
+            self.param_groups[index][hyper.EXPONENT] = exponent
 
     def collect_metrics(self, enabled: bool = True) -> None:
-        """Whether the following steps measure what ``metrics`` reports; off at first, and then free.
+        """Whether the following steps measure what ``metrics`` reports; off at first, and then free."""
+        self._measures = enabled
+        self._observed = None
 
-        A step on a backend without metrics then raises BackendError.
-        """
-        self._metrics = {} if enabled else None
-        self._executions.clear()  # planning checks that the backends have metrics
-
-    def metrics(self) -> dict[str, dict[str, Tensor]]:
-        """What the last step measured: for each parameter's name the metrics of reference.measure, on its device.
+    def metrics(self) -> Metrics:
+        """What the last step measured, of each tensor and of each group, on their devices.
 
         Raises:
-            HyperparameterError: collect_metrics() was not called.
+            HyperparameterError: there was no step since collect_metrics().
         """
-        if self._metrics is None:
+        if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")
-        return self._metrics
+        return summarize(self._observed)
 
     def reseed(self, seed: int) -> None:
         """Starts a new noise: every later draw depends on this seed; step counters go on.
@@ -200,7 +205,8 @@ class LangevinOptimizer(Optimizer):
         super().__setstate__(saved)
         self._executions = Executions()
         self._constructed = True
-        self.__dict__.setdefault("_metrics", None)
+        self.__dict__.setdefault("_measures", False)
+        self._observed = None
         for group in self.param_groups:
             for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
                 group.setdefault(name, value)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qlangevin import reference
+from qlangevin import reference_rules
 
 from .kernels import DTYPES, INTEGERS, Job, Step, settings
 
@@ -26,6 +26,7 @@ RULE_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum": ("momentum", {"momentum": 0.9}),
     "momentum nesterov dampened": ("momentum", {"momentum": 0.95, "dampening": 0.3, "nesterov": True}),
     "momentum 0": ("momentum", {"momentum": 0.0}),
+    "cool momentum": ("cool_momentum", {"momentum": 0.9}),
 }
 
 FACTORS: dict[str, tuple[Any, ...]] = {
@@ -45,6 +46,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "weight_decay": (0.0, 0.1),
     "decoupled_weight_decay": (0.0, 0.1),
     "multiplier": (1.0, -1.0, 0.37),
+    "compensation": (0.0, 0.1, 1.5),
     "values": ("normal", "wide", "special", "subnormal", "zero"),
     "size": (1, 3, 7, 8, 9, 31, 32, 33, 63, 64, 65, 257, 1000, 16384, 16389),
     "offset": (0, 1, 5, 8, 13, 64, 16383, 2**35 - 40, 2**35 + 3, 2**51 - 2**20),
@@ -89,14 +91,15 @@ class Case:
 
     def make_job(self, draw: random.Random, size: int, offset: int, steps: int, group: int) -> Job:
         """One tensor."""
-        states = len(reference.RULES[self.rule].states)
+        states = len(reference_rules.RULES[self.rule].states)
         seeds = [draw.getrandbits(40) for _ in range(2 + states)]
         param, grad = (
             make_values(self["values"], size, self[name], seed) for name, seed in zip(("param", "grad"), seeds, strict=False)
         )
         state = [make_values(self["values"], size, self["state"], seed) for seed in seeds[2:]]
         noise = draw.random() < 0.9
-        return Job(param, grad, state, draw.getrandbits(64), offset, noise, group, torch.tensor(steps))
+        compensation = torch.tensor(self["compensation"] * draw.choice((0, 1, 1))).item()  # binary32; some tensors have none
+        return Job(param, grad, state, draw.getrandbits(64), offset, noise, group, torch.tensor(steps), compensation)
 
 
 SPECIALS = (

@@ -25,7 +25,7 @@ from .cases import RULE_ROWS
 from .kernels import DTYPES, Job, Step, bits_of, settings, step_reference
 
 FILE = Path(__file__).with_name("golden.json")
-ROWS = ("plain", "momentum", "momentum nesterov dampened")
+ROWS = ("plain", "momentum", "momentum nesterov dampened", "cool momentum")
 STEPS, SIZE, OFFSET, KEY, CHAIN = 20, 203, 5, 0x9E3779B97F4A7C15, 11
 
 OPTIONS: dict[str, tuple[float, dict[str, Any]]] = {

@@ -6,13 +6,13 @@ Nothing of the optimizers or backends is used, so that a failure here is one of 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qlangevin import _native, reference
+from qlangevin import _native, reference, reference_rules
 
 NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}  # NoiseKind of csrc/core/normal.h
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}  # GridRounding of csrc/core/quantize.h
@@ -58,11 +58,12 @@ class Job:
     noise: bool = True
     group: int = 0
     steps: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    compensation: float = 0.0  # a binary32 number
 
     def clone(self) -> Job:
         """The same values in memory of its own; the gradient is shared."""
         states = [state.clone() for state in self.states]
-        return Job(self.param.clone(), self.grad, states, self.key, self.offset, self.noise, self.group, self.steps.clone())
+        return replace(self, param=self.param.clone(), states=states, steps=self.steps.clone())
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,11 @@ class Step:
 
 def step_reference(step: Step, jobs: Sequence[Job]) -> None:
     """Steps every job with the reference."""
-    rule = reference.RULES[step.rule]
+    rule = reference_rules.RULES[step.rule]
     for job in jobs:
         at = int(job.steps) + 1
         row = reference.make_row(rule, step.hypers[job.group], step.multipliers[job.group], at, step.chain)
-        part = reference.Part(job.key, job.offset, job.noise)
+        part = reference.Part(job.key, job.offset, job.noise, job.compensation)
         reference.step_tensor(rule, row, part, job.param, job.grad, job.states)
         job.steps += 1
 
@@ -92,7 +93,7 @@ def make_hyper(rule: str, h: Mapping[str, Any]) -> Any:
         "noise": NOISE_CODES[h["noise"]],
         "grad_rounding": ROUNDING_CODES[h["grad_rounding"]],
         "update_rounding": ROUNDING_CODES[h["update_rounding"]],
-        "rule": [float(h[name]) for name in reference.RULES[rule].hypers],
+        "rule": [float(h[name]) for name in reference_rules.RULES[rule].hypers],
     }
     return _native.Hyper({**h, **coded})
 
@@ -122,10 +123,17 @@ def make_plan(rule: str, jobs: Sequence[Job], path: str = "auto") -> Any:
     return _native.CpuPlan(rule, storage, facts, path)
 
 
+def make_input(step: Step, jobs: Sequence[Job], threads: int = 1) -> Any:
+    """The native form of a step's input."""
+    hypers = [make_hyper(step.rule, h) for h in step.hypers]
+    compensations = [job.compensation for job in jobs] if any(job.compensation for job in jobs) else []
+    grads = [job.grad.data_ptr() for job in jobs]
+    return _native.StepInput(grads, hypers, list(step.multipliers), compensations, step.chain, threads)
+
+
 def run_plan(plan: Any, step: Step, jobs: Sequence[Job], threads: int = 1) -> None:
     """Steps a native plan once."""
-    hypers = [make_hyper(step.rule, h) for h in step.hypers]
-    plan.step([job.grad.data_ptr() for job in jobs], hypers, list(step.multipliers), step.chain, threads)
+    plan.step(make_input(step, jobs, threads))
 
 
 def step_native(step: Step, jobs: Sequence[Job], path: str = "auto", threads: int = 1) -> None:

@@ -50,10 +50,15 @@ def step_with(jobs: list[Job], **changes: Any) -> None:
         "grads": [job.grad.data_ptr() for job in jobs],
         "hypers": [make_hyper("momentum", SETTINGS)],
         "grad_multipliers": [1.0],
+        "compensations": [],
         "chain": 0,
         "threads": 1,
     }
-    plan.step(**arguments | changes)
+    native_input = _native.StepInput(**arguments | changes)
+    for take in (plan.look_ahead, plan.step_observed, plan.step):
+        with pytest.raises((ValueError, OverflowError)) as caught:
+            take(native_input)
+    raise caught.value
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,7 @@ def step_with(jobs: list[Job], **changes: Any) -> None:
         ({"grads": [0]}, "one gradient for each tensor"),
         ({"hypers": [], "grad_multipliers": []}, "names no group"),
         ({"grad_multipliers": [1.0, 1.0]}, "one multiplier for each group"),
+        ({"compensations": [1.0]}, "one compensation for each tensor"),
     ],
 )
 def test_a_bad_step_changes_nothing(changes: dict[str, Any], words: str) -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from qlangevin.reference import RULES
+from qlangevin.reference_rules import RULES
 
 from .cases import RULE_ROWS, make_values
 from .kernels import DTYPES, USABLE_PATHS, Job, Step, bits_of, compare_jobs, settings, step_native, step_reference

@@ -28,7 +28,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from qlangevin import reference
+from qlangevin import reference, reference_rules
 
 from . import oracle
 from .kernels import USABLE_PATHS, Job, Step, bits_of, settings, step_native, step_reference
@@ -57,7 +57,7 @@ def test_the_random_bits_of_the_example() -> None:
 
 
 def test_the_noise_scale_of_the_example() -> None:
-    assert reference.make_row(reference.RULES["momentum"], SETTINGS, 1.0, 1, 0).common.noise_scale == 0.5
+    assert reference.make_row(reference_rules.RULES["momentum"], SETTINGS, 1.0, 1, 0).common.noise_scale == 0.5
 
 
 @pytest.mark.parametrize("path", ["reference", *USABLE_PATHS])

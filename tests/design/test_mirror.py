@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from qlangevin import hyper, optim, quantizers, reference, reference_numbers
+from qlangevin import hyper, optim, quantizers, reference, reference_numbers, reference_rules
 from qlangevin.backends import native
 
 from .sources import block_after, read, without_comments
 
 MEMBERS = ("noise_variance", "prepare", "accumulate", "displace", "finish")
 # The step's order as the architecture fixes it; velocity and displacement are the sites where noise is added.
-ORDER = ["unscale", "quantize_grad", "add_weight_decay", "accumulate", "velocity", "displace", "quantize_update", "displacement"]
-ORDER += ["finish", "move_param"]
+ORDER = ["unscale", "quantize_grad", "add_weight_decay", "accumulate", "velocity", "displace", "compensate", "quantize_update"]
+ORDER += ["displacement", "finish", "move_param"]
 
 
 def header(name: str) -> str:
@@ -49,7 +49,7 @@ def test_update_h_defines_the_stages_in_the_reference_s_order() -> None:
 def order_in_update(body: str) -> list[str]:
     """The stages as a body goes through them; the noise by the site where it is added."""
     stages = [name for name in cpp_functions(header("update.h")) if "noise" not in name and name != "update"]
-    pattern = rf"\b({'|'.join((*stages, *MEMBERS))})(?:<[^()]*>)?\(|\b(velocity|displacement)\b"
+    pattern = rf"\b({'|'.join((*stages, *MEMBERS))})(?:<[^()]*>)?\(|(?:NoiseSite::|[\"])(velocity|displacement)\b"
     return [call or site for call, site in re.findall(pattern, body)]
 
 
@@ -63,10 +63,10 @@ def cpp_rules() -> dict[str, str]:
     """The body of each rule's struct, comments kept."""
     text = read("csrc/core/rules.h")
     found = {}
-    for match in re.finditer(r"^struct (\w+) \{$", text, flags=re.MULTILINE):
+    for match in re.finditer(r"^struct (\w+)(?: : (\w+))? \{$", text, flags=re.MULTILINE):
         body = block_after(text, match.start())
         if "noise_variance" in body:
-            found[match[1]] = body
+            found[match[1]] = body + found.get(match[2], "")  # what a rule does not say itself is its base's
     return found
 
 
@@ -77,8 +77,8 @@ def test_the_rules_are_the_same_in_the_same_order() -> None:
     listed = re.search(r"using AllRules = RuleList<([^>]*)>", header("rules.h"))
     assert listed is not None
     names = [name.strip() for name in listed[1].split(",")]
-    assert names == list(RULES) == [rule.__name__ for rule in reference.RULES.values()]
-    assert all(key == rule.name for key, rule in reference.RULES.items())
+    assert names == list(RULES) == [rule.__name__ for rule in reference_rules.RULES.values()]
+    assert all(key == rule.name for key, rule in reference_rules.RULES.items())
 
 
 def constant(body: str, name: str) -> str:
@@ -97,7 +97,7 @@ RULE_FIELDS = {field for name in optim.__all__ for field in getattr(optim, name)
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_has_the_same_hypers_states_site_and_members(name: str) -> None:
-    body, mirror = RULES[name], getattr(reference, name)
+    body, mirror = RULES[name], getattr(reference_rules, name)
     assert constant(body, "name").strip('"') == mirror.name
     assert int(constant(body, "hypers")) == len(mirror.hypers)
     assert int(constant(body, "states")) == len(mirror.states)
@@ -106,6 +106,7 @@ def test_a_rule_has_the_same_hypers_states_site_and_members(name: str) -> None:
     assert constant(body, "site") == f"NoiseSite::{mirror.site}"
     members = [found for found in re.findall(r"\b(\w+)\(", without_comments(body)) if found in MEMBERS]
     assert list(dict.fromkeys(members)) == list(MEMBERS)
+    assert re.findall(r"using Kernel = (\w+);", body)[0] in (name, mirror.__base__.__name__)
     own = [key for key in vars(mirror) if key in MEMBERS]
     assert own == [key for key in MEMBERS if key in own]
     assert all(callable(getattr(mirror, key)) for key in MEMBERS)
@@ -116,8 +117,8 @@ def test_a_rule_has_the_same_hypers_states_site_and_members(name: str) -> None:
 def test_a_rule_s_scalars_have_the_same_names(name: str) -> None:
     text = without_comments(RULES[name])
     names = field_names(block_after(text, text.index("struct Scalars")))
-    values: dict[str, Any] = dict.fromkeys(RULE_FIELDS, 0.5)
-    assert list(getattr(reference, name).prepare(values, 2)) == names
+    values: dict[str, Any] = dict.fromkeys(("lr", *RULE_FIELDS), 0.5)
+    assert list(getattr(reference_rules, name).prepare(values, 2)) == names
 
 
 def field_names(body: str) -> list[str]:
@@ -141,7 +142,7 @@ MIRRORED: dict[str, set[str]] = {"normal.h": set(), "quantize.h": {"one_if"}, "s
 
 @pytest.mark.parametrize("file", MIRRORED)
 def test_a_header_s_functions_stand_in_the_mirror_in_order(file: str) -> None:
-    mirror = section("qlangevin/reference.py", file) or section("qlangevin/reference_numbers.py", file)
+    mirror = section("qlangevin/reference_numbers.py", file) + section("qlangevin/reference.py", file)
     wanted = [name for name in cpp_functions(header(file)) if name not in MIRRORED[file]]
     assert wanted and python_functions(mirror) == wanted
 
@@ -214,9 +215,15 @@ def test_the_blocks_of_a_norm() -> None:
     assert int(constant(text, "kNormColumns")) == reference_numbers.COLUMNS
 
 
+def test_the_statistics_of_a_step() -> None:
+    text = header("statistics.h")
+    names = [name.strip() for name in block_after(text, text.index("enum")).strip("{};\n ").split(",") if name.strip()]
+    assert names == [*reference.STATISTICS, "count"]
+
+
 def test_hypers_handed_to_the_kernels_are_those_of_the_rule() -> None:
     text = read("csrc/bind.cpp")
     handed = set(re.findall(r'values\["(\w+)"\]', text))
     values = {field: None for field in reference.Scalars.__dataclass_fields__}
-    skipped = {"grad_multiplier", "noise_scale", "grad_spacing", "update_spacing"}  # made from the others
+    skipped = {"grad_multiplier", "noise_scale", "grad_spacing", "update_spacing", "compensation"}  # not of a group alone
     assert handed - {"temperature", "rule"} == set(values) - skipped

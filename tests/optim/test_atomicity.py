@@ -50,19 +50,6 @@ def test_a_counter_at_its_end_in_the_last_list(backend: str) -> None:
         optimizer.step()
 
 
-@pytest.mark.parametrize("steps_before", [0, 1])
-def test_metrics_that_the_native_backend_lacks(steps_before: int) -> None:
-    problem = make_many(mixed=False)
-    optimizer = make_sgld(problem.named(), backend="native", max_grad_norm=1.0, **ALL_ON)
-    problem.run(optimizer, range(1, steps_before + 1))
-    problem.set_grads(2)
-    optimizer.collect_metrics()
-    with unchanged(optimizer), pytest.raises(BackendError, match="reference"):
-        optimizer.step()
-    optimizer.collect_metrics(False)
-    optimizer.step()
-
-
 def test_a_list_that_no_backend_named_can_step_stops_the_others() -> None:
     problem = make_many(mixed=False)
     wide = make_problem({"wide": (3,)}, torch.float64)

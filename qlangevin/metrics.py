@@ -1,0 +1,110 @@
+"""Metrics of a step, from the statistics that backends gather in the step's own pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from .reference import STATISTICS
+from .thermostat import kinetic_temperature, quantizer_temperature
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What one step did; every value is a 0-dim binary64 tensor on the tensors' device, unless it is known without measuring.
+
+    Args:
+        tensors: by parameter name.
+        groups: by param group, over its tensors taken together; empty for a group that was not stepped.
+
+    Of both:
+        grad_norm: of the unscaled, clipped gradient.
+        update_norm: of the displacement, without the noise that is added to it.
+        noise_norm: of the noise as it moves the parameter in this step.
+        unmoved: share of elements whose stored parameter did not change.
+        zeroed: share of elements whose displacement is 0.
+        rounding_over_noise: variance of the parameter's rounding to storage over that of the noise.
+        spread_times_resolution: with an update quantizer, the standard deviation of what it quantizes in units of its spacing;
+            rounding errors are noise-like from about 1/2 on.
+        quantizer_bias: with an update quantizer, the mean of its errors in units of its spacing.
+    Of groups besides:
+        quantizer_temperature: with an update quantizer, the temperature of its rounding errors, (1 - momentum) / (24 lr Q^2).
+        temperature: of CoolMomentum, E d^2 / lr.
+    """
+
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    groups: Sequence[Mapping[str, Tensor | float]]
+
+
+@dataclass(frozen=True)
+class ObservedTensor:
+    """What is known of a tensor besides its statistics."""
+
+    name: str
+    group: int
+    size: int
+    rule: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The statistics of one step: for each bucket a (tensors, statistics) tensor; its tensors stand in `tensors` in order."""
+
+    tensors: Sequence[ObservedTensor]
+    statistics: Sequence[Tensor | None]
+    hypers: Sequence[Mapping[str, Any]]
+
+
+def summarize(observed: Observed) -> Metrics:
+    """The metrics of a step."""
+    rows = (row for bucket in observed.statistics if bucket is not None for row in bucket.unbind(0))
+    tensors: dict[str, dict[str, Tensor]] = {}
+    totals: dict[int, tuple[Tensor, int, str]] = {}
+    for tensor, row in zip(observed.tensors, rows, strict=True):
+        if tensor.size == 0:
+            continue
+        tensors[tensor.name] = measure(row, tensor.size, observed.hypers[tensor.group])
+        total, size, _ = totals.get(tensor.group, (row.new_zeros(row.shape), 0, ""))
+        totals[tensor.group] = total + row.to(total.device), size + tensor.size, tensor.rule
+    groups: list[dict[str, Tensor | float]] = []
+    for index, values in enumerate(observed.hypers):
+        if index not in totals:
+            groups.append({})
+            continue
+        total, size, rule = totals[index]
+        groups.append({**measure(total, size, values), **measure_group(total, size, rule, values)})
+    return Metrics(tensors, groups)
+
+
+def measure(statistics: Tensor, size: int, values: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Metrics from the statistics of `size` elements."""
+    of = dict(zip(STATISTICS, statistics.unbind(0), strict=True))
+    found = {
+        "grad_norm": of["grad_squares"].sqrt(),
+        "update_norm": of["update_squares"].sqrt(),
+        "noise_norm": of["noise_squares"].sqrt(),
+        "unmoved": of["unmoved"] / size,
+        "zeroed": of["zeroed"] / size,
+        "rounding_over_noise": of["rounding_squares"] / of["noise_squares"],
+    }
+    if values["update_rounding"] != "off":
+        mean = of["displacement_sum"] / size
+        variance = (of["displacement_squares"] / size - mean * mean).clamp(min=0.0)
+        found["spread_times_resolution"] = variance.sqrt() * values["update_resolution"]
+        found["quantizer_bias"] = of["quantizer_error"] / size * values["update_resolution"]
+    return found
+
+
+def measure_group(statistics: Tensor, size: int, rule: str, values: Mapping[str, Any]) -> dict[str, Tensor | float]:
+    """What only a whole group has."""
+    found: dict[str, Tensor | float] = {}
+    lr = values["lr"]
+    if values["update_rounding"] != "off" and rule != "cool_momentum" and lr > 0.0:
+        found["quantizer_temperature"] = quantizer_temperature(values["update_resolution"], lr, values.get("momentum", 0.0))
+    if rule == "cool_momentum" and lr > 0.0:
+        mean_square = statistics[STATISTICS.index("update_squares")] / size
+        found["temperature"] = kinetic_temperature(mean_square, lr)
+    return found
