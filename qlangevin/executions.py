@@ -55,8 +55,8 @@ class Executions:
     def _prepare(self, optimizer: LangevinOptimizer, pattern: bytes) -> Execution | None:
         """A new execution. The others go if more changed than the pattern, so that they keep no tensor that was replaced."""
         made = Execution.prepare(optimizer)
-        others = self.by_pattern.values()
-        if pattern in self.by_pattern or not all(other.watch.holds_apart_from_grads(optimizer) for other in others):
+        self.by_pattern.pop(pattern, None)
+        if not all(other.watch.holds_apart_from_grads(optimizer) for other in self.by_pattern.values()):
             self.by_pattern.clear()
         while len(self.by_pattern) >= MOST:
             del self.by_pattern[next(iter(self.by_pattern))]

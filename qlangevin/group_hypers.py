@@ -100,12 +100,10 @@ def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
         HyperparameterError: naming what it follows from.
     """
     lr, temperature = values["lr"], values["temperature"]
-    if not lr > 0 or not temperature > 0:
+    if not (lr > 0 and temperature > 0):
         return
     deviation = math.sqrt(RULES[rule].noise_variance(values))
-    if (
-        deviation > hyper.LARGEST and round_once(lr) > 0
-    ):  # at an lr that binary32 takes for 0 nothing moves, and there is no noise
+    if deviation > hyper.LARGEST and round_once(lr) > 0:  # there is no noise at an lr that binary32 takes for 0
         raise HyperparameterError(
             f"temperature = {temperature!r} with lr = {lr!r} at step {step} makes noise of standard deviation {deviation:g}; "
             f"the largest binary32 number is {hyper.LARGEST:g}"

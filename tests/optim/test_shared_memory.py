@@ -43,18 +43,22 @@ class Pair:
         self.optimizer.state[param][name] = tensor
 
 
-def inside(tensor: Tensor) -> Tensor:
-    """Memory of 6 elements that begins with the tensor's last one."""
-    larger = torch.zeros(12)
-    larger[:6] = tensor.detach()
-    tensor.data = larger[:6]
-    return larger[5:11]
+def inside(tensor: Tensor, from_behind: bool = False) -> Tensor:
+    """Memory of 6 elements that begins with the tensor's last one, or ends with its first."""
+    larger = torch.zeros(17)
+    larger[5:11] = tensor.detach()
+    tensor.data = larger[5:11]
+    return larger[:6] if from_behind else larger[10:16]
 
 
 OVERLAPS: dict[str, tuple[Callable[[Pair], object], tuple[str, str]]] = {
     "a gradient is its parameter": (lambda pair: setattr(pair.b, "grad", pair.b.detach()), ("gradient of b", "parameter b")),
     "a gradient is another parameter": (lambda pair: setattr(pair.b, "grad", pair.a.detach()), ("gradient of b", "parameter a")),
     "a gradient over an end": (lambda pair: setattr(pair.b, "grad", inside(pair.a)), ("gradient of b", "parameter a")),
+    "a gradient over a beginning": (
+        lambda pair: setattr(pair.b, "grad", inside(pair.a, from_behind=True)),
+        ("gradient of b", "parameter a"),
+    ),
     "a gradient is a state": (
         lambda pair: setattr(pair.b, "grad", pair.velocity(pair.a)),
         ("gradient of b", "state momentum_buffer of a"),

@@ -26,6 +26,7 @@ class Laboratory:
         self.params = [Parameter(torch.randn(shape)) for shape in shapes]
         self.params.append(Parameter(torch.randn(3, 4).t()))  # (4, 3), in another order
         self.params.append(Parameter(torch.randn(4, 3, dtype=torch.bfloat16)))
+        self.params[1].data = torch.randn(16)[11:]
         self.idle = Parameter(torch.randn(3))
         for param in self.params:
             param.grad = torch.randn_like(param)
@@ -75,6 +76,13 @@ def drop_group(lab: Laboratory) -> None:
 
 def assign(container: Any, key: Any, value: Any) -> None:
     container[key] = value
+
+
+def before(param: Parameter) -> Tensor:
+    """Memory of the form (4, 3) that ends with the parameter's first element, which stays where it is."""
+    storage = param.untyped_storage()
+    assert storage.nbytes() >= 64 and param.storage_offset() == 11
+    return torch.empty(0).set_(storage, 0, (4, 3))
 
 
 def widen(tensor: Tensor) -> None:
@@ -137,6 +145,7 @@ CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "a gradient of zeros that are not stored": lambda lab: replace_grad(lab, 1, torch._efficientzerotensor((5,))),
     "a gradient that is its parameter": lambda lab: replace_grad(lab, 0, lab.params[0].detach()),
     "a gradient inside another parameter": lambda lab: replace_grad(lab, 1, lab.params[0].detach().view(-1)[7:]),
+    "a gradient over a parameter's beginning": lambda lab: replace_grad(lab, 0, before(lab.params[1])),
     "a gradient over the end of a state": lambda lab: replace_grad(
         lab,
         2,
