@@ -3,6 +3,8 @@
 #include <pybind11/stl.h>
 
 #include "cpu/plan.h"
+#include "group_passes.h"
+#include "watch.h"
 
 namespace py = pybind11;
 using ql::cpu::Storage;
@@ -47,20 +49,21 @@ std::unique_ptr<ql::cpu::Plan> make_plan(const std::string& rule, const std::vec
   return std::make_unique<ql::cpu::Plan>(std::move(description));
 }
 
-std::vector<const void*> pointers_of(const py::list& addresses) {
+std::vector<const void*> pointers_of(const py::object& addresses) {
+  if (py::isinstance<ql::Addresses>(addresses)) return addresses.cast<const ql::Addresses&>().values;
   std::vector<const void*> pointers;
-  pointers.reserve(addresses.size());
+  pointers.reserve(py::len(addresses));
   for (const py::handle address : addresses) pointers.push_back(pointer_of<const void>(address));
   return pointers;
 }
 
-std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::list& grads, int threads) {
+std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::object& grads, int threads) {
   const std::vector<const void*> pointers = pointers_of(grads);
   const py::gil_scoped_release release;
   return plan.square_grads(pointers, threads);
 }
 
-ql::cpu::StepInput input_of(const py::list& grads, const std::vector<ql::Hyper>& hypers,
+ql::cpu::StepInput input_of(const py::object& grads, const std::vector<ql::Hyper>& hypers,
                             const std::vector<double>& grad_multipliers, const std::vector<double>& compensations, uint32_t chain,
                             int threads) {
   ql::cpu::StepInput input{pointers_of(grads), hypers, grad_multipliers, {}, chain, threads};
@@ -68,40 +71,34 @@ ql::cpu::StepInput input_of(const py::list& grads, const std::vector<ql::Hyper>&
   return input;
 }
 
-void step_plan(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+// Steps several plans in one call: no other code of this thread, not even a signal's handler, runs between two of them.
+// Returns the statistics of each if they are wanted.
+std::vector<std::vector<double>> step_together(const std::vector<ql::cpu::Plan*>& plans,
+                                               const std::vector<const ql::cpu::StepInput*>& inputs, bool observes) {
+  if (plans.size() != inputs.size()) throw std::invalid_argument("one input for each plan is needed");
   const py::gil_scoped_release release;
-  plan.step(input);
+  for (size_t i = 0; i < plans.size(); ++i) plans[i]->check(*inputs[i]);
+  std::vector<std::vector<double>> statistics(observes ? plans.size() : 0);
+  for (size_t i = 0; i < plans.size(); ++i) {
+    if (observes)
+      statistics[i] = plans[i]->step_observed(*inputs[i]);
+    else
+      plans[i]->step(*inputs[i]);
+  }
+  return statistics;
+}
+
+void step_plan(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
+  step_together({&plan}, {&input}, false);
 }
 
 std::vector<double> step_observed(ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
-  const py::gil_scoped_release release;
-  return plan.step_observed(input);
+  return step_together({&plan}, {&input}, true)[0];
 }
 
 std::vector<double> look_ahead(const ql::cpu::Plan& plan, const ql::cpu::StepInput& input) {
   const py::gil_scoped_release release;
   return plan.look_ahead(input);
-}
-
-// Whether getter(object) is, or equals, what was expected, for each object and each getter; expected goes object by object.
-// The same as the loop in qlangevin/buckets.py: one pass in C touches each object's memory once.
-bool all_equal(const py::list& objects, const py::tuple& getters, const py::list& expected) {
-  const size_t columns = getters.size();
-  if (expected.size() != objects.size() * columns)
-    throw std::invalid_argument("one expected value for each object and getter is needed");
-  for (size_t i = 0; i < objects.size(); ++i) {
-    PyObject* object = PyList_GET_ITEM(objects.ptr(), static_cast<Py_ssize_t>(i));
-    for (size_t j = 0; j < columns; ++j) {
-      PyObject* getter = PyTuple_GET_ITEM(getters.ptr(), static_cast<Py_ssize_t>(j));
-      const auto value = py::reinterpret_steal<py::object>(PyObject_CallOneArg(getter, object));
-      if (!value) throw py::error_already_set();
-      PyObject* wanted = PyList_GET_ITEM(expected.ptr(), static_cast<Py_ssize_t>(i * columns + j));
-      const int equal = PyObject_RichCompareBool(value.ptr(), wanted, Py_EQ);  // identical objects are equal
-      if (equal < 0) throw py::error_already_set();
-      if (equal == 0) return false;
-    }
-  }
-  return true;
 }
 
 ql::Hyper make_hyper(const py::dict& values) {
@@ -140,7 +137,9 @@ PYBIND11_MODULE(_native, m) {
       .def("counters_fit", &ql::cpu::Plan::counters_fit)
       .def("__len__", &ql::cpu::Plan::size)
       .def_property_readonly("path", &ql::cpu::Plan::path);
-  m.def("all_equal", &all_equal, py::arg("objects"), py::arg("getters"), py::arg("expected"));
+  m.def("step_together", &step_together, py::arg("plans"), py::arg("inputs"), py::arg("observes"));
+  ql::bind_watch(m);
+  ql::bind_group_passes(m);
   m.def("cpu_paths", [] {
     py::dict paths;
     for (const ql::cpu::Path& path : ql::cpu::list_paths()) paths[py::str(path.name)] = path.missing;

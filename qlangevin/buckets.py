@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import itertools
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +13,10 @@ import torch
 from torch import Tensor
 
 from .errors import HyperparameterError, TensorError
-from .facts import Facts, Getter
 
 PARAM_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 STATE_DTYPES = (torch.float32, torch.bfloat16)
 WRAPPERS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-
-get_grad = operator.attrgetter("grad")
-get_dtype = operator.attrgetter("dtype")
-get_shape = operator.attrgetter("shape")
 
 
 def canonical_name(name: str) -> str:
@@ -167,20 +162,53 @@ def check_grad(name: str, param: Tensor, grad: Tensor) -> None:
         raise TensorError(f"gradient of {describe(name, param)} has shape {tuple(grad.shape)} on {grad.device}")
 
 
-def check_no_shared_memory(named: Iterable[tuple[str, Tensor]]) -> None:
-    """Refuses two parameters that overlap in memory: one step would move the shared elements twice.
+def is_copied(param: Tensor, grad: Tensor) -> bool:
+    """Whether the step reads a copy of the gradient: it lies in another order, or is a view whose memory holds the negative."""
+    return not same_layout(param, grad) or grad.is_neg()
+
+
+Memory = tuple[str, int, int]  # the device, the first byte, one past the last
+
+
+def memory_of(tensor: Tensor) -> Memory | None:
+    """The block of memory of a dense tensor; None for an empty one."""
+    start, size = tensor.data_ptr(), tensor.numel() * tensor.element_size()
+    return (str(tensor.device), start, start + size) if size else None
+
+
+def share(one: Memory, other: Memory) -> bool:
+    """Whether two blocks overlap."""
+    return one[0] == other[0] and one[1] < other[2] and other[1] < one[2]
+
+
+def overlaps(memory: Memory | None, disjoint: Sequence[Memory]) -> bool:
+    """Whether a block overlaps any of the others, which are sorted and do not overlap each other."""
+    if memory is None:
+        return False
+    after = bisect.bisect(disjoint, memory)
+    return any(share(memory, other) for other in disjoint[max(after - 1, 0) : after + 1])
+
+
+def check_no_shared_memory(written: Iterable[tuple[str, Tensor]], read: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuses tensors that overlap in memory where a step would write the shared elements twice, or write what it reads.
+
+    Args:
+        written: what an error calls it, and a parameter or state.
+        read: what an error calls it, and a gradient; these may overlap each other.
 
     Raises:
         TensorError: naming both.
     """
-    spans = sorted(
-        (tensor.data_ptr(), tensor.data_ptr() + tensor.numel() * tensor.element_size(), name, str(tensor.device))
-        for name, tensor in named
-        if tensor.numel()
-    )
-    for (_, end, name, device), (start, _, other, other_device) in itertools.pairwise(spans):
-        if start < end and device == other_device:
-            raise TensorError(f"parameters {name} and {other} share memory")
+    spans = sorted((memory, name) for name, tensor in written if (memory := memory_of(tensor)) is not None)
+    for (memory, name), (other_memory, other) in itertools.pairwise(spans):
+        if share(memory, other_memory):
+            raise TensorError(f"{name} and {other} share memory")
+    disjoint = [memory for memory, _ in spans]
+    for name, tensor in read:
+        found = memory_of(tensor)
+        if found is not None and overlaps(found, disjoint):
+            other = next(other for memory, other in spans if share(found, memory))
+            raise TensorError(f"{name} and {other} share memory; the step would overwrite what it reads")
 
 
 def state_dtype_for(param: Tensor, wanted: Any) -> torch.dtype:
@@ -198,73 +226,3 @@ def state_dtype_for(param: Tensor, wanted: Any) -> torch.dtype:
     if wanted is None:
         return torch.bfloat16 if param.dtype == torch.bfloat16 else torch.float32
     return wanted  # type: ignore[no-any-return]  # checked against STATE_DTYPES above
-
-
-def order_getter(tensors: list[Tensor]) -> Getter:
-    """What tells whether tensors of known shapes lie in memory in a known order: contiguity if all have it, else strides."""
-    return Tensor.is_contiguous if all(map(Tensor.is_contiguous, tensors)) else Tensor.stride
-
-
-class Watch:
-    """The cheap test, each step, that a cached plan still describes the optimizer: same tensors, same memory, same layout."""
-
-    def __init__(self, buckets: list[Bucket], idle: list[Tensor], groups: list[dict[str, Any]], state: dict[Any, Any]) -> None:
-        """Remembers where everything lies; `idle` are the parameters without a gradient."""
-        self.params = [param for bucket in buckets for param in bucket.params()]
-        self.idle = idle
-        self.group_lists = [group["params"] for group in groups]
-        self.group_members = [list(params) for params in self.group_lists]
-        self.state_dicts = [item.state for bucket in buckets for item in bucket.items]
-        self.all_states = list(state.values())
-        order = order_getter(self.params)
-        self.memory = Facts(self.params, (Tensor.data_ptr, order, get_dtype, get_shape))
-        forms = [fact for bucket in buckets for param in bucket.params() for fact in (bucket.dtypes[1], param.shape)]
-        self.grad_forms = Facts((), (get_dtype, get_shape), forms)
-        self.grad_order = Facts(self.params, (order, Tensor.is_neg))
-        self.states: list[tuple[Any, list[dict[str, Any]], Facts]] = []
-        for name in dict.fromkeys(("step", *(name for bucket in buckets for name in bucket.state_names))):
-            having = [state for state in self.state_dicts if name in state]
-            tensors = [state[name] for state in having]
-            getters = (Tensor.data_ptr,) if name == "step" else (Tensor.data_ptr, order_getter(tensors))
-            self.states.append((operator.itemgetter(name), having, Facts(tensors, getters)))
-
-    def groups_unchanged(self, groups: Sequence[dict[str, Any]]) -> bool:
-        """Whether the groups hold the same parameters."""
-        if len(groups) != len(self.group_lists):
-            return False
-        for group, params, members in zip(groups, self.group_lists, self.group_members, strict=True):
-            now = group["params"]
-            if now is not params or len(now) != len(members) or not all(map(operator.is_, now, members)):
-                return False
-        return True
-
-    def states_unchanged(self, state: dict[Any, Any]) -> bool:
-        """Whether every state tensor is the one that the plan knows, where the plan knows it."""
-        if len(state) != len(self.all_states) or not all(map(operator.is_, state.values(), self.all_states)):
-            return False
-        try:
-            for get, having, memory in self.states:
-                if not all(map(operator.is_, map(get, having), memory.objects)) or not memory.hold():
-                    return False
-        except KeyError:
-            return False
-        return True
-
-    def read_grads(self) -> tuple[list[Tensor], list[int]] | None:
-        """The gradients and their addresses, or None if anything about a parameter or gradient changed."""
-        if any(param.grad is not None for param in self.idle):
-            return None
-        grads = list(map(get_grad, self.params))
-        try:
-            pointers = list(map(Tensor.data_ptr, grads))
-        except (TypeError, RuntimeError):  # None, or a tensor without memory
-            return None
-        if 0 in pointers and any(pointer == 0 and grad.numel() for pointer, grad in zip(pointers, grads, strict=True)):
-            return None
-        if not self.memory.hold() or not self.grad_forms.hold_for(grads):
-            return None
-        if not self.grad_order.hold_for(grads):
-            # An order of its own, or a view that says "negate me" and whose memory is not what it means.
-            grads = [match_layout(param, grad.resolve_neg()) for param, grad in zip(self.params, grads, strict=True)]
-            pointers = list(map(Tensor.data_ptr, grads))
-        return grads, pointers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from . import buckets, hyper
-from .backends import Plan, choose_backend
+from .backends import Plan, choose_backend, step_plans
 from .backends.plan import StepInput
-from .buckets import Bucket, Item, Watch
-from .errors import HyperparameterError, TensorError
+from .buckets import Bucket, Item
+from .errors import TensorError
+from .group_hypers import GroupHypers, resolve_groups
 from .metrics import Observed, ObservedTensor
 from .reference_rules import RULES
 from .scalar_values import as_counter
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -47,9 +49,9 @@ class Execution:
         """Takes plans of buckets whose every tensor has been checked, and the parameters without a gradient."""
         self.buckets = made
         self.plans = plans
-        self.watch = Watch(made, idle, optimizer.param_groups, optimizer.state)
+        self.watch = Watch(made, idle, optimizer)
         self.hypers = GroupHypers(optimizer)
-        self.grads: tuple[list[Tensor], list[int]] | None = None
+        self.grads: tuple[list[Tensor], MutableSequence[int]] | None = None
 
     @classmethod
     def prepare(cls, optimizer: LangevinOptimizer) -> Execution | None:
@@ -70,13 +72,11 @@ class Execution:
 
     def is_current(self, optimizer: LangevinOptimizer) -> bool:
         """Whether the plans still describe the optimizer; reads this step's hyper-parameters and gradients on the way."""
-        watch = self.watch
-        if not watch.groups_unchanged(optimizer.param_groups) or not self.hypers.read(optimizer):
+        grads = self.watch.read_grads(optimizer)
+        if grads is None or not self.hypers.read(optimizer):
             return False
-        if not watch.states_unchanged(optimizer.state):
-            return False
-        self.grads = watch.read_grads()
-        return self.grads is not None
+        self.grads = grads
+        return True
 
     def make_input(self, inverse_scale: float) -> StepInput:
         """This step's input for all buckets together."""
@@ -102,9 +102,9 @@ class Execution:
         if not all(plan.counters_fit() for plan in self.plans):
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
         try:
-            statistics = [plan.step(part, measures) for plan, part in self._split(step_input)]
+            statistics = step_plans(self._split(step_input), measures)
         finally:
-            increment_version(self.watch.params)  # so that autograd notices a graph that saved an old value
+            increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
         return Observed(self.list_observed(), statistics, list(step_input.hypers)) if measures else None
 
     def list_observed(self) -> list[ObservedTensor]:
@@ -141,60 +141,6 @@ class Execution:
         return parts
 
 
-class GroupHypers:
-    """The resolved hyper-parameters of every group, made anew only when one of them changed."""
-
-    def __init__(self, optimizer: LangevinOptimizer) -> None:
-        """Resolves nothing yet; remembers what shapes the plan."""
-        self.fields = ("state_dtype", *hyper.FIELDS, *optimizer.rule_fields)
-        self.shapes = [shape_of(optimizer, group) for group in optimizer.param_groups]
-        self.raw: list[tuple[Any, ...] | None] = [None] * len(self.shapes)
-        self.values: list[dict[str, Any]] = [{}] * len(self.shapes)
-
-    def read(self, optimizer: LangevinOptimizer) -> bool:
-        """Resolves the groups for the coming step; False if a change calls for another plan."""
-        found: dict[int, tuple[tuple[Any, ...] | None, dict[str, Any]]] = {}
-        for index, group in enumerate(optimizer.param_groups):
-            raw = tuple(map(group.__getitem__, self.fields))
-            if is_same(raw, self.raw[index]):
-                continue
-            if shape_of(optimizer, group) != self.shapes[index]:
-                return False
-            dynamic = any(map(hyper.is_dynamic, raw))
-            found[index] = (None if dynamic else raw, resolve_group(optimizer, index))
-        if found:
-            hyper.check_uniform([found[i][1] if i in found else values for i, values in enumerate(self.values)])
-        for index, (kept, values) in found.items():  # only now: what was refused must be refused again
-            self.raw[index], self.values[index] = kept, values
-        return True
-
-
-def is_same(raw: tuple[Any, ...], before: tuple[Any, ...] | None) -> bool:
-    """Whether a group's values are the ones that were resolved."""
-    try:
-        return raw == before
-    except (RuntimeError, ValueError):  # a tensor of several elements, say: resolving it gives the named error
-        return False
-
-
-def shape_of(optimizer: LangevinOptimizer, group: dict[str, Any]) -> tuple[Any, ...]:
-    """The hyper-parameters that decide which tensors a plan has and how it treats them."""
-    return optimizer.rule_of(group), group["state_dtype"], group["seed"]
-
-
-def resolve_group(optimizer: LangevinOptimizer, index: int) -> dict[str, Any]:
-    """A group's hyper-parameters for the coming step: one more than the most that any of its parameters has taken."""
-    group = optimizer.param_groups[index]
-    step = 1
-    if any(hyper.is_dynamic(group[name]) for name in (*hyper.FIELDS, *optimizer.rule_fields)):
-        taken = (optimizer.state[param]["step"] for param in group["params"] if "step" in optimizer.state.get(param, {}))
-        step += max(map(int, taken), default=0)
-    try:
-        return optimizer.resolve(group, step)
-    except HyperparameterError as error:
-        raise HyperparameterError(f"{error} (param group {index})") from None
-
-
 def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
     """The buckets of all parameters with gradients, and the parameters without; checks everything, writes nothing.
 
@@ -202,11 +148,11 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
         QlangevinError: a tensor or hyper-parameter that the step cannot take.
     """
     names = iter(buckets.name_params(optimizer.param_groups))
-    resolved = [resolve_group(optimizer, index) for index in range(len(optimizer.param_groups))]
+    resolved = resolve_groups(optimizer, range(len(optimizer.param_groups)))
     hyper.check_uniform(resolved)
     found: dict[tuple[Any, ...], Bucket] = {}
     idle: list[Tensor] = []
-    stepped: list[tuple[str, Tensor]] = []
+    stepped = 0
     for index, group in enumerate(optimizer.param_groups):
         rule = optimizer.rule_of(group)
         for param in group["params"]:
@@ -220,9 +166,8 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
             bucket = Bucket(rule, param.device, dtypes, RULES[rule].states)
             bucket = found.setdefault((rule, param.device, dtypes), bucket)
             key = buckets.tensor_key(resolved[index]["seed"], name)
-            bucket.items.append(Item(param, name, key, index, len(stepped)))
-            stepped.append((name, param))
-    buckets.check_no_shared_memory(stepped)
+            bucket.items.append(Item(param, name, key, index, stepped))
+            stepped += 1
     return list(found.values()), idle
 
 
@@ -231,6 +176,7 @@ def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
     items = [(bucket, item) for bucket in made for item in bucket.items]
     counters = iter(torch.zeros(len(items), dtype=torch.int64, device="cpu").unbind(0))
     ready: list[tuple[Item, dict[str, Any]]] = []
+    kept: list[tuple[str, Tensor]] = []
     for bucket, item in items:
         old = optimizer.state.get(item.param, {})
         fresh: dict[str, Any] = {}
@@ -241,9 +187,25 @@ def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
         for name in bucket.state_names:
             fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2]))
         ready.append((item, fresh))
+        kept += [(f"state {name} of {item.name}", old[name]) for name in ("step", *bucket.state_names) if name not in fresh]
+    check_memory([item for _, item in items], kept)
     for item, fresh in ready:
         item.state = optimizer.state[item.param]
         item.state.update(fresh)
+
+
+def check_memory(items: list[Item], states: list[tuple[str, Tensor]]) -> None:
+    """Refuses parameters and states that overlap in memory with each other, or with a gradient that is read in place.
+
+    A gradient may lie elsewhere in the next step: the watch looks where it lies then, and asks for a new plan.
+
+    Raises:
+        TensorError: naming both.
+    """
+    written = [(f"parameter {item.name}", item.param) for item in items]
+    grads = [(item, item.param.grad) for item in items if item.param.grad is not None]
+    read = [(f"gradient of {item.name}", grad) for item, grad in grads if not buckets.is_copied(item.param, grad)]
+    buckets.check_no_shared_memory((*written, *states), read)
 
 
 def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -214,16 +214,17 @@ def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
                 )
 
 
+def needs_step(value: Any) -> bool:
+    """Whether a group's value is, or holds, a schedule: its number depends on the step."""
+    if isinstance(value, Grid):
+        return needs_step(value.resolution)
+    if isinstance(value, AdaptiveResolution):
+        return True
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "ndim")
+
+
 def is_dynamic(value: Any) -> bool:
     """Whether a group's value can change from step to step without being assigned anew: a tensor, a schedule."""
-    return (
-        hasattr(value, "ndim")
-        or (callable(value) and not isinstance(value, type))
-        or (isinstance(value, Grid) and is_dynamic_resolution(value.resolution))
-        or isinstance(value, Compensation)
-    )
-
-
-def is_dynamic_resolution(value: Any) -> bool:
-    """The same of a grid's resolution."""
-    return hasattr(value, "ndim") or callable(value) or isinstance(value, AdaptiveResolution)
+    if isinstance(value, Grid):
+        return is_dynamic(value.resolution)
+    return hasattr(value, "ndim") or needs_step(value)

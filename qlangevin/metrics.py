@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .errors import HyperparameterError
 from .reference import STATISTICS
 from .thermostat import kinetic_temperature, quantizer_temperature
 
@@ -37,6 +38,28 @@ class Metrics:
 
     tensors: Mapping[str, Mapping[str, Tensor]]
     groups: Sequence[Mapping[str, Tensor | float]]
+
+
+class Sampler:
+    """Which steps are measured: the next one and then every so many; none for 0."""
+
+    def __init__(self, every: int) -> None:
+        """Refuses what is no number of steps.
+
+        Raises:
+            HyperparameterError: `every` is not an integer of at least 0.
+        """
+        if not isinstance(every, int) or every < 0:
+            raise HyperparameterError(f"every must be an integer of at least 0, got {every!r}")
+        self.every = self.unmeasured = int(every)
+
+    def is_due(self) -> bool:
+        """Whether the coming step is measured."""
+        self.unmeasured += 1
+        if not 0 < self.every <= self.unmeasured:
+            return False
+        self.unmeasured = 0
+        return True
 
 
 @dataclass(frozen=True)

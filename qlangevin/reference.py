@@ -279,6 +279,8 @@ def observe(rule: type[Plain], row: Row, part: Part, old: Tensor, e: Element) ->
 
 def total_norm(squares: Sequence[float]) -> float:
     """The norm of all gradients from their sums of squares, rounded once to binary32."""
+    if len(squares) == 1:
+        return round_once(math.sqrt(squares[0]))  # the same, without the torch it takes
     return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item()))
 
 

@@ -6,6 +6,7 @@ because they round differently.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -167,7 +168,7 @@ def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: 
 
 def round_once(value: float) -> float:
     """A binary64 number rounded to binary32."""
-    return torch.tensor(value, dtype=torch.float64, device="cpu").to(torch.float32).item()
+    return ctypes.c_float(value).value
 
 
 # --- round.h ----------------------------------------------------------------------------------------------------------

@@ -40,6 +40,9 @@ class Plan {
   // The statistics of the displacements of the coming step; nothing is written.
   std::vector<double> look_ahead(const StepInput& input) const;
 
+  // Throws if the input does not fit or a step counter cannot be advanced; what it lets pass can be stepped.
+  void check(const StepInput& input) const;
+
   // Whether every step counter can be advanced.
   bool counters_fit() const;
 
@@ -53,7 +56,6 @@ class Plan {
   void run(const StepInput& input, const Observer* observer) const;
   std::vector<double> run_observed(const StepInput& input, bool stores) const;
   void advance();
-  void check(const StepInput& input) const;
 
   Description description_;
   const Path* path_;

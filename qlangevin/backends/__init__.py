@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from .native import NativeBackend, check_cpu_path
-from .plan import Plan
+from .native import NativeBackend, NativePlan, check_cpu_path, step_together
+from .plan import Plan, StepInput
 from .reference import ReferenceBackend
 
-__all__ = ["NAMES", "Backend", "Plan", "choose_backend", "explain_backends"]
+__all__ = ["NAMES", "Backend", "Plan", "choose_backend", "explain_backends", "step_plans"]
 
 
 class Backend(Protocol):
@@ -87,3 +89,17 @@ def choose_backend(name: str, bucket: Bucket) -> Backend:
         f"backend {name!r} cannot step parameters, gradients, states of {dtypes} on {bucket.device}: {reasons.get(name)}. "
         f"Usable for them: {usable}"
     )
+
+
+def step_plans(parts: Sequence[tuple[Plan, StepInput]], observes: bool) -> list[Tensor | None]:
+    """Steps every plan, whose counters are known to fit; with `observes` returns the statistics of each.
+
+    Ctrl-C leaves either all native plans stepped or none. The reference steps tensor by tensor and can be stopped between two.
+    """
+    native = [(i, plan, part) for i, (plan, part) in enumerate(parts) if isinstance(plan, NativePlan)]
+    stepped = step_together([(plan, part) for _, plan, part in native], observes) if native else []
+    found = {i: statistics for (i, _, _), statistics in zip(native, stepped, strict=True)}
+    for i, (plan, part) in enumerate(parts):
+        if i not in found:
+            found[i] = plan.step(part, observes)
+    return [found[i] for i in range(len(parts))]

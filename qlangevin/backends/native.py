@@ -104,11 +104,7 @@ class NativePlan:
 
     def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
         """Steps every tensor once and advances its counter; with `observes` returns the statistics of each."""
-        native_input = self.convert_input(step_input)
-        if not observes:
-            self.plan.step(native_input)
-            return None
-        return torch.tensor(self.plan.step_observed(native_input), dtype=torch.float64, device="cpu").view(-1, len(STATISTICS))
+        return step_together([(self, step_input)], observes)[0]
 
     def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
         """For each tensor the sum of squares and the largest magnitude of its coming displacement."""
@@ -145,3 +141,12 @@ class NativePlan:
             "rule": [float(source[name]) for name in self.rule_hypers],
         }
         return _native.Hyper({**source, **coded})
+
+
+def step_together(parts: Sequence[tuple[NativePlan, StepInput]], observes: bool) -> list[Tensor | None]:
+    """Steps several plans in one native call, so that Ctrl-C leaves either all of them stepped or none."""
+    inputs = [plan.convert_input(step_input) for plan, step_input in parts]
+    found = _native.step_together([plan.plan for plan, _ in parts], inputs, observes)
+    if not observes:
+        return [None] * len(parts)
+    return [torch.tensor(flat, dtype=torch.float64, device="cpu").view(-1, len(STATISTICS)) for flat in found]

@@ -15,7 +15,7 @@ class StepInput:
 
     Args:
         grads: the gradients, each in the memory order of its parameter.
-        pointers: their addresses.
+        pointers: their addresses; the native module's Addresses, or integers.
         hypers: the resolved hyper-parameters of every group (hyper.resolve); the same object while nothing changes.
         grad_multipliers: for each group sign (maximize) * clip coefficient / grad_scale, in binary64.
         chain: the chain's number, 32 bits.

@@ -12,8 +12,8 @@ from torch.optim.optimizer import Optimizer, ParamsT
 from .. import buckets, clipping, displacements, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
-from ..execution import Execution
-from ..metrics import Metrics, Observed, summarize
+from ..executions import Executions
+from ..metrics import Metrics, Observed, Sampler, summarize
 from ..seeding import choose_seed
 
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -52,9 +52,8 @@ class LangevinOptimizer(Optimizer):
         """Checks every group and chooses the seed; captures nothing about the tensors, which may be swapped later."""
         check_backend_name(backend)
         self.backend = backend
-        self._execution: Execution | None = None
-        self._every = 0  # of so many steps one is measured
-        self._unmeasured = 0  # steps since
+        self._executions = Executions()
+        self._sampler = Sampler(0)
         self._observed: Observed | None = None
         defaults = {**COMMON_DEFAULTS, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
@@ -99,7 +98,7 @@ class LangevinOptimizer(Optimizer):
         except Exception:
             del self.param_groups[count:]
             raise
-        self._execution = None
+        self._executions.clear()
 
     def _check_no_group_has(self, params: Any) -> None:
         taken = {id(param) for group in self.param_groups for param in group["params"]}
@@ -157,9 +156,7 @@ class LangevinOptimizer(Optimizer):
         return found_inf is not None and bool(found_inf.item())
 
     def _run(self) -> None:
-        if self._execution is None or not self._execution.is_current(self):
-            self._execution = Execution.prepare(self)
-        execution = self._execution
+        execution = self._executions.find(self)
         if execution is None:  # no gradient anywhere
             return
         inverse_scale = clipping.invert_scale(getattr(self, "grad_scale", None))
@@ -168,11 +165,7 @@ class LangevinOptimizer(Optimizer):
             return
         clipping.apply(execution, step_input, inverse_scale)
         exponents = displacements.apply(execution, step_input)
-        self._unmeasured += 1
-        measures = 0 < self._every <= self._unmeasured
-        observed = execution.step(step_input, measures)
-        if measures:
-            self._observed, self._unmeasured = observed, 0
+        self._observed = execution.step(step_input, self._sampler.is_due()) or self._observed
         for index, exponent in exponents.items():
             self.param_groups[index][hyper.EXPONENT] = exponent
 
@@ -186,9 +179,7 @@ class LangevinOptimizer(Optimizer):
         Raises:
             HyperparameterError: `every` is not an integer of at least 0.
         """
-        if not isinstance(every, int) or every < 0:
-            raise HyperparameterError(f"every must be an integer of at least 0, got {every!r}")
-        self._every, self._unmeasured, self._observed = int(every), int(every), None
+        self._sampler, self._observed = Sampler(every), None
 
     def metrics(self) -> Metrics:
         """What the last measured step did, by tensor and by group, on their devices.
@@ -212,17 +203,17 @@ class LangevinOptimizer(Optimizer):
         hyper.FIELDS["seed"].read("seed", seed, 1)
         for group in (*self.param_groups, self.defaults):
             group["seed"] = seed
-        self._execution = None
+        self._executions.clear()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "backend": self.backend}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
-        self._execution = None
+        self._executions = Executions()
         self._constructed = True
-        self.__dict__.setdefault("_every", 0)
-        self._unmeasured, self._observed = self._every, None
+        self.__dict__.setdefault("_sampler", Sampler(0))
+        self._observed = None
         for group in self.param_groups:
             for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
                 group.setdefault(name, value)
@@ -245,4 +236,4 @@ class LangevinOptimizer(Optimizer):
             checked = state.check(self, hooked)
             super().load_state_dict(checked)
             state.restore_dtypes(self, checked)
-            self._execution = None
+            self._executions.clear()

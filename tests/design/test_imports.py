@@ -23,21 +23,26 @@ ALLOWED: dict[str, set[str]] = {
     "reference_numbers": {"torch"},
     "reference_rules": {"torch", "reference_numbers"},
     "reference": {"torch", "reference_numbers", "reference_rules"},
-    "facts": {"_native"},
-    "buckets": {"torch", "errors", "facts"},
+    "buckets": {"torch", "errors"},
+    "native_module": set(),
+    "watch": {"torch", "native_module", "buckets"},
+    "group_hypers": {"torch", "native_module", "errors", "hyper", "reference_rules", "reference_numbers", "scalar_values"},
     "seeding": {"torch"},
     "backends": {
         "torch", "_native", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
         "reference_rules",
     },
-    "metrics": {"torch", "reference", "thermostat"},
-    "execution": {"torch", "errors", "hyper", "scalar_values", "buckets", "reference_rules", "backends", "metrics"},
+    "metrics": {"torch", "errors", "reference", "thermostat"},
+    "execution": {
+        "torch", "errors", "hyper", "scalar_values", "buckets", "watch", "group_hypers", "reference_rules", "backends", "metrics",
+    },
+    "executions": {"native_module", "execution"},
     "clipping": {"torch", "reference", "backends", "execution"},
     "displacements": {"reference", "reference_numbers", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
-        "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends", "execution",
-        "clipping", "displacements", "metrics", "state",
+        "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",
+        "executions", "clipping", "displacements", "metrics", "state",
     },
     "selftest": {"torch", "errors", "quantizers", "schedules", "reference", "reference_numbers", "backends", "optim"},
     "": {"errors", "quantizers", "schedules", "thermostat", "optim"},
@@ -57,7 +62,7 @@ CPP_FOLDERS: dict[str, set[str]] = {
     "core": {"core"},
     "cpu": {"core", "cpu"},
     "cuda": {"core", "cuda"},
-    "": {"core", "cpu", "cuda"},
+    "": {".", "core", "cpu", "cuda"},
 }
 CPP_OTHERS: dict[str, set[str]] = {
     "core": set(),
@@ -166,8 +171,8 @@ def test_an_optimizer_holds_no_formula(path: Path) -> None:
 
 STANDARD = {
     "algorithm", "array", "atomic", "bit", "cfenv", "chrono", "cmath", "condition_variable", "cstddef", "cstdint", "cstdlib",
-    "cstring", "functional", "limits", "map", "memory", "mutex", "stdexcept", "string", "thread", "tuple", "type_traits",
-    "utility", "vector",
+    "cstring", "functional", "limits", "map", "memory", "mutex", "optional", "stdexcept", "string", "thread", "tuple",
+    "type_traits", "unordered_map", "utility", "vector",
 }  # fmt: skip
 CPP = list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",))
 

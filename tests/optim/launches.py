@@ -24,20 +24,23 @@ class Launches:
 
 
 class CountingPlan:
-    """A native plan that counts its steps."""
+    """A native plan whose steps are counted."""
 
     def __init__(self, launches: Launches, *facts: Any) -> None:
         self.launches = launches
         self.plan = _native.CpuPlan(*facts)
 
-    def step(self, *args: Any) -> None:
-        """Steps, and counts it."""
-        self.plan.step(*args)
-        self.launches.count += 1
-
     def __getattr__(self, name: str) -> Any:
         """Everything else is the native plan's."""
         return getattr(self.plan, name)
+
+
+def count_launches(plans: list[CountingPlan], inputs: list[Any], observes: bool) -> list[list[float]]:
+    """Steps the native plans, and counts each."""
+    found = _native.step_together([plan.plan for plan in plans], inputs, observes)
+    for plan in plans:
+        plan.launches.count += 1
+    return list(found)
 
 
 def refuse(*args: Any, **kwargs: Any) -> None:
@@ -51,6 +54,7 @@ def only_native() -> Iterator[Launches]:
     launches = Launches()
     module = mock.Mock(wraps=_native)
     module.CpuPlan = lambda *facts: CountingPlan(launches, *facts)
+    module.step_together = count_launches
     with (
         mock.patch.object(reference.ReferenceBackend, "make_plan", refuse),
         mock.patch.object(reference.ReferencePlan, "step", refuse),
@@ -65,7 +69,8 @@ def only_reference() -> Iterator[None]:
     """The native and Triton backends raise if they plan or step."""
     with (
         mock.patch.object(native.NativeBackend, "make_plan", refuse),
-        mock.patch.object(native.NativePlan, "step", refuse),
+        mock.patch.object(native, "step_together", refuse),
+        mock.patch.object(backends, "step_together", refuse),
         mock.patch.object(backends.TritonBackend, "make_plan", refuse),
     ):
         yield

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from types import FrameType
+
 import pytest
 import torch
 
@@ -58,6 +61,44 @@ def test_a_list_that_no_backend_named_can_step_stops_the_others() -> None:
     wide.set_grads(1)
     with unchanged(optimizer), pytest.raises(BackendError, match="float64"):
         optimizer.step()
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("order", [("t1", "t2"), ("t2", "t1")])
+def test_a_counter_at_its_end_in_one_of_two_lists(order: tuple[str, str], backend: str) -> None:
+    problem = make_problem({"t1": (4, 3), "t2": (4, 3)})
+    problem.params["t2"].data = problem.params["t2"].data.to(torch.bfloat16)
+    optimizer = make_sgld([(name, problem.params[name]) for name in order], backend=backend, **ALL_ON)
+    problem.run(optimizer, [1])
+    optimizer.state[problem.params["t2"]]["step"].fill_(2**32 - 1)
+    problem.set_grads(2)
+    with unchanged(optimizer), pytest.raises(TensorError, match="step"):
+        optimizer.step()
+
+
+@pytest.mark.parametrize("measures", [False, True])
+def test_an_interrupt_finds_both_lists_stepped_or_none(measures: bool) -> None:
+    problem = make_problem({"large": (1 << 21,), "small": (3,)})
+    problem.params["small"].data = problem.params["small"].data.to(torch.bfloat16)
+    optimizer = make_sgld(problem.named(), backend="native", **ALL_ON)
+    optimizer.collect_metrics(measures)
+    problem.run(optimizer, [1])
+    problem.set_grads(2)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(5):
+            with pytest.raises(KeyboardInterrupt):  # after 1 ms: while the large list, of several, is stepped
+                signal.setitimer(signal.ITIMER_REAL, 1e-3)
+                while True:
+                    optimizer.step()
+            steps = [int(optimizer.state[param]["step"]) for param in problem.list()]
+            assert steps[0] == steps[1]
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])

@@ -127,8 +127,8 @@ def square_sums(values: torch.Tensor, backend: str) -> float:
     param.grad = values
     optimizer = SGLD([param], 1.0, temperature=0.0, backend=backend)
     optimizer.step()
-    execution = optimizer._execution
-    assert execution is not None and execution.is_current(optimizer)
+    execution = optimizer._executions.find(optimizer)
+    assert execution is not None
     return float(execution.square_grads(execution.make_input(1.0))[0])
 
 
@@ -164,3 +164,14 @@ def test_the_order_of_the_groups_decides_nothing_but_the_order_of_the_sum() -> N
     free = make_problem()
     free.run(make_sgld(free.named()), [1])
     assert describe_difference(free.values()["p0"], back.values()["p0"])
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_the_norms_of_several_lists_are_summed_in_the_order_of_the_parameters(backend: str) -> None:
+    params = [Parameter(torch.zeros(1)), Parameter(torch.zeros(1, dtype=torch.bfloat16)), Parameter(torch.zeros(1))]
+    for param, grad in zip(params, (1.0, 2.0, 3.0), strict=True):
+        param.grad = torch.full_like(param, grad)
+    optimizer = SGLD(params, 1.0, temperature=0.0, backend=backend)
+    execution = optimizer._executions.find(optimizer)
+    assert execution is not None and len(execution.plans) == 2
+    assert execution.square_grads(execution.make_input(1.0)) == [1.0, 4.0, 9.0]
