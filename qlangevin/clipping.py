@@ -6,7 +6,7 @@ from typing import SupportsFloat
 
 from .backends.plan import StepInput
 from .execution import Execution
-from .reference import clip_coefficient, total_norm
+from .reference_numbers import clip_coefficient, total_norm
 
 
 def invert_scale(grad_scale: SupportsFloat | None) -> float:

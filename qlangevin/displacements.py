@@ -6,8 +6,7 @@ import math
 
 from .backends.plan import StepInput
 from .execution import Ahead, Execution
-from .reference import compensation_factor, total_norm
-from .reference_numbers import round_once
+from .reference_numbers import compensation_factor, round_once, total_norm
 
 
 def apply(execution: Execution, step_input: StepInput) -> dict[int, int]:

@@ -31,8 +31,6 @@ from .reference_numbers import (
 )
 from .reference_rules import Plain
 
-LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32
-
 # --- scalars.h --------------------------------------------------------------------------------------------------------
 
 
@@ -272,29 +270,3 @@ def observe(rule: type[Plain], row: Row, part: Part, old: Tensor, e: Element) ->
     if old.dtype.itemsize == 2 and s.lr != 0.0:
         found["rounding_squares"] = sum_squares(e.stored.to(e.param.dtype) - e.param, at)
     return found
-
-
-# --- norm.h: clipping, compensation ------------------------------------------------------------------------------------
-
-
-def total_norm(squares: Sequence[float]) -> float:
-    """The norm of all gradients from their sums of squares, rounded once to binary32."""
-    if len(squares) == 1:
-        return round_once(math.sqrt(squares[0]))  # the same, without the torch it takes
-    return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item()))
-
-
-def clip_coefficient(norm: float, max_norm: float | None) -> float:
-    """min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm."""
-    if max_norm is None:
-        return 1.0
-    coefficient = max_norm / (norm + 1e-6)
-    return 1.0 if coefficient > 1.0 else coefficient
-
-
-def compensation_factor(length: float, norm: float) -> float:
-    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0.
-
-    At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
-    """
-    return 0.0 if norm == 0.0 else round_once(min(length / norm, LARGEST))

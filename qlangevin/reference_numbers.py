@@ -7,6 +7,8 @@ because they round differently.
 from __future__ import annotations
 
 import ctypes
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -230,3 +232,31 @@ def sum_squares(x: Tensor, offset: int = 0) -> Tensor:
 def flatten(tensor: Tensor) -> Tensor:
     """A flat view of a dense tensor in the order of its memory."""
     return tensor.detach().as_strided((tensor.numel(),), (1,))
+
+
+# --- clipping and compensation, from norms ----------------------------------------------------------------------------
+
+LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32
+
+
+def total_norm(squares: Sequence[float]) -> float:
+    """The norm of all gradients from their sums of squares, rounded once to binary32."""
+    if len(squares) == 1:
+        return round_once(math.sqrt(squares[0]))  # the same, without the torch it takes
+    return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item()))
+
+
+def clip_coefficient(norm: float, max_norm: float | None) -> float:
+    """min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm."""
+    if max_norm is None:
+        return 1.0
+    coefficient = max_norm / (norm + 1e-6)
+    return 1.0 if coefficient > 1.0 else coefficient
+
+
+def compensation_factor(length: float, norm: float) -> float:
+    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0.
+
+    At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
+    """
+    return 0.0 if norm == 0.0 else round_once(min(length / norm, LARGEST))

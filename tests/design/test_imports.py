@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
         "torch", "errors", "hyper", "scalar_values", "buckets", "watch", "group_hypers", "reference_rules", "backends", "metrics",
     },
     "executions": {"native_module", "execution"},
-    "clipping": {"torch", "reference", "backends", "execution"},
-    "displacements": {"reference", "reference_numbers", "backends", "execution"},
+    "clipping": {"torch", "reference_numbers", "backends", "execution"},
+    "displacements": {"reference_numbers", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
         "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",
