@@ -177,10 +177,10 @@ class LangevinOptimizer(Optimizer):
         self._observed = None
 
     def metrics(self) -> Metrics:
-        """What the last step measured, of each tensor and of each group, on their devices.
+        """What the last step measured, of each tensor and of each group, on their devices; a step that is skipped leaves it.
 
         Raises:
-            HyperparameterError: there was no step since collect_metrics().
+            HyperparameterError: there was no step since collect_metrics() or load_state_dict().
         """
         if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")
@@ -232,3 +232,4 @@ class LangevinOptimizer(Optimizer):
             super().load_state_dict(checked)
             state.restore_dtypes(self, checked)
             self._execution = None
+            self._observed = None

@@ -16,7 +16,7 @@ from .sources import ROOT, list_files, name_of, parse
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "scalar_values": set(),
-    "schedules": set(),
+    "schedules": {"errors", "scalar_values"},
     "quantizers": {"errors", "scalar_values"},
     "thermostat": {"errors", "scalar_values"},
     "hyper": {"errors", "quantizers", "scalar_values", "thermostat"},
@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"torch", "reference", "thermostat"},
     "execution": {"torch", "errors", "hyper", "scalar_values", "buckets", "reference_rules", "backends", "metrics"},
     "clipping": {"torch", "reference", "backends", "execution"},
-    "displacements": {"reference", "reference_numbers", "backends", "execution"},
+    "displacements": {"quantizers", "reference", "reference_numbers", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
         "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends", "execution",
