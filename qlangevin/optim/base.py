@@ -232,4 +232,3 @@ class LangevinOptimizer(Optimizer):
             super().load_state_dict(checked)
             state.restore_dtypes(self, checked)
             self._execution = None
-            self._observed = None

@@ -35,6 +35,11 @@ class CountingPlan:
         self.plan.step(*args)
         self.launches.count += 1
 
+    def step_observed(self, *args: Any) -> Any:
+        """Steps and gathers statistics, and counts it."""
+        self.launches.count += 1
+        return self.plan.step_observed(*args)
+
     def __getattr__(self, name: str) -> Any:
         """Everything else is the native plan's."""
         return getattr(self.plan, name)
