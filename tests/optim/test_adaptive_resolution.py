@@ -86,6 +86,19 @@ def test_what_is_not_finite(wrong: float, exponent: int, compensation: Compensat
     assert optimizer.param_groups[0]["resolution_exponent"] == exponent
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_tensor_whose_norm_is_nan_does_not_count(order: int, backend: str) -> None:
+    # h = 0.005 and r = 2^-8 / 2 in the other tensor: 0.00695 * 2^7 = 0.89.
+    params = [Parameter(torch.zeros(2)) for _ in range(2)]
+    for param, grad in zip(params[::order], ([math.nan, 1e-9], [0.005 * 256, 0.0]), strict=True):
+        param.grad = torch.tensor(grad)
+    grid, compensation = Grid(AdaptiveResolution()), Compensation(0.0, 1)
+    optimizer = QuantizedSGD(params, 2.0**-8, update_quantizer=grid, compensation=compensation, backend=backend)
+    optimizer.step()
+    assert optimizer.param_groups[0]["resolution_exponent"] == 7
+
+
 def test_the_compensation_counts() -> None:
     # h = 0.01 with r = s = 1/2 at the middle of the warm-up: 0.51 * 2^2 > 1/2.
     run = Run(AdaptiveResolution(start=0), compensation=Compensation(0.0, 1))
@@ -107,6 +120,7 @@ def test_the_least_exponent_of_the_cooling() -> None:
     assert resolution.exponent_at(401, None) == 12  # T = 2^(40 / 202) 1e-6 / ln 202 = 2.16e-7, 64 / 24 / T = 1.23e7
     assert AdaptiveResolution(2, limit=5).exponent_at(401, None) == 5
     assert AdaptiveResolution().exponent_at(10**6, None) == 2
+    assert AdaptiveResolution(start=5).exponent_at(3, 4) == 5  # a start that was raised by hand
 
 
 def test_the_cooling_raises_it_without_need() -> None:

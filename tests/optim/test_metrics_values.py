@@ -110,6 +110,7 @@ def test_the_temperature_of_a_grid_follows_its_resolution(backend: str) -> None:
     check(optimizer.metrics().groups[0]["quantizer_temperature"], 1 / (24 * 2.0**-10 * 4.0**reached))
     _, optimizer = from_zero(quantized(backend, Grid(CalibratedResolution()), temperature=0.3, momentum=0.9), 1)
     check(optimizer.metrics().groups[0]["quantizer_temperature"], 0.3)
+    assert float(optimizer.metrics().groups[0]["noise_norm"]) == 0.0  # type: ignore[arg-type]  # the grid is the only noise
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
