@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from .backends.plan import StepInput
 from .execution import Ahead, Execution
+from .quantizers import AdaptiveResolution
 from .reference_numbers import compensation_factor, round_once, total_norm
 
 
@@ -20,18 +23,42 @@ def apply(execution: Execution, step_input: StepInput) -> dict[int, int]:
         return {}
     ahead = execution.look_ahead(step_input)
     step_input.compensations = list_compensations(step_input, ahead)
-    adaptive = {index for index, value in enumerate(values) if value["adaptive"] is not None}
-    updates = zip(ahead, step_input.compensations, strict=True)
-    largest = max((compensated(one, factor) for one, factor in updates if one.group in adaptive), default=0.0)
+    updates = [(one.group, compensated(one, factor)) for one, factor in zip(ahead, step_input.compensations, strict=True)]
     exponents: dict[int, int] = {}
     hypers = list(values)
-    for index in adaptive:
-        reached = round(math.log2(values[index]["update_resolution"]))
-        exponents[index] = values[index]["adaptive"].raise_exponent(reached, largest)
-        if exponents[index] != reached:
-            hypers[index] = {**values[index], "update_resolution": 2.0 ** exponents[index]}
+    for resolution, groups in list_adaptive(step_input).items():
+        largest = max((update for group, update in updates if group in groups), default=0.0)
+        exponent = resolution.raise_exponent(max(exponent_of(values[index]) for index in groups), largest)
+        for index in groups:
+            exponents[index] = exponent
+            hypers[index] = with_exponent(values[index], exponent)
     step_input.hypers = hypers
     return exponents
+
+
+def list_adaptive(step_input: StepInput) -> dict[AdaptiveResolution, list[int]]:
+    """The groups that share each adaptive resolution."""
+    found: dict[AdaptiveResolution, list[int]] = {}
+    for index, value in enumerate(step_input.hypers):
+        if value["adaptive"] is not None:
+            found.setdefault(value["adaptive"], []).append(index)
+    return found
+
+
+def exponent_of(values: Mapping[str, Any]) -> int:
+    """Of a group's resolution, a power of two."""
+    return round(math.log2(values["update_resolution"]))
+
+
+def with_exponent(values: dict[str, Any], exponent: int) -> dict[str, Any]:
+    """The hyper-parameters with a resolution of 2^exponent, and with the noise of that if noise stands in for its rounding."""
+    change = exponent - exponent_of(values)
+    if change == 0:
+        return values
+    changed = {**values, "update_resolution": 2.0**exponent}
+    if values["update_rounding"] == "off":
+        changed["temperature"] = values["temperature"] * 4.0**-change
+    return changed
 
 
 def list_compensations(step_input: StepInput, ahead: list[Ahead]) -> list[float]:
@@ -48,5 +75,8 @@ def list_compensations(step_input: StepInput, ahead: list[Ahead]) -> list[float]
 
 
 def compensated(one: Ahead, factor: float) -> float:
-    """The largest magnitude of a tensor's displacement with its compensation, rounded as the step rounds it."""
-    return round_once(one.largest + round_once(one.largest * factor))
+    """The largest magnitude of a tensor's displacement with its compensation, rounded as the step rounds it; NaN is left out."""
+    if factor == 0.0:
+        return one.largest
+    length = round_once(one.largest + round_once(one.largest * factor))
+    return 0.0 if math.isnan(length) else length

@@ -99,13 +99,21 @@ class Execution:
         Raises:
             TensorError: a step counter is out of range.
         """
-        if not all(plan.counters_fit() for plan in self.plans):
-            raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
+        self.check_counters()
         try:
             statistics = step_plans(self._split(step_input), measures)
         finally:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
         return Observed(self.list_observed(), statistics, list(step_input.hypers)) if measures else None
+
+    def check_counters(self) -> None:
+        """Refuses a step counter at its end.
+
+        Raises:
+            TensorError: a step counter is out of range.
+        """
+        if not all(plan.counters_fit() for plan in self.plans):
+            raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
 
     def list_observed(self) -> list[ObservedTensor]:
         """What the metrics have to know of each tensor."""
@@ -113,7 +121,12 @@ class Execution:
         return [ObservedTensor(item.name, item.group, item.param.numel(), bucket.rule) for bucket, item in items]
 
     def look_ahead(self, step_input: StepInput) -> list[Ahead]:
-        """The coming displacement of each tensor, in the order of the buckets."""
+        """The coming displacement of each tensor, in the order of the buckets.
+
+        Raises:
+            TensorError: a step counter is out of range.
+        """
+        self.check_counters()
         norms = [norm for plan, part in self._split(step_input) for norm in plan.look_ahead(part)]
         items = [item for bucket in self.buckets for item in bucket.items]
         return [Ahead(item.group, item.order, *norm) for item, norm in zip(items, norms, strict=True)]

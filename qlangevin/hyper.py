@@ -8,8 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import HyperparameterError
-from .quantizers import DEPENDENT, NOISE, AdaptiveResolution, CalibratedResolution, Compensation, Grid
-from .scalar_values import as_number
+from .quantizers import (
+    DEPENDENT,
+    LARGEST_EXPONENT,
+    NOISE,
+    SMALLEST,
+    AdaptiveResolution,
+    CalibratedResolution,
+    Compensation,
+    Grid,
+    check_integer,
+)
+from .scalar_values import as_number, is_schedule
 from .thermostat import calibrated_resolution, check_law, quantizer_temperature
 
 NOISES = ("gaussian", "uniform", "rademacher")
@@ -32,10 +42,10 @@ class Number:
         """The number at `step`."""
         if value is None and self.optional:
             return None
-        if self.scheduled and callable(value) and not hasattr(value, "ndim"):
-            number, when = as_number(value(step)), f" at step {step}"
-        else:
-            number, when = as_number(value), ""
+        when = ""
+        if self.scheduled and is_schedule(value):
+            value, when = value(step), f" at step {step}"
+        number = as_number(value)
         above = number is not None and (number > self.low if self.open_low else number >= self.low)
         if number is None or not above or not number < self.high:
             kind = "a number or a schedule" if self.scheduled else "a number"
@@ -97,7 +107,10 @@ class OptionalGrid:
             raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Grid or None, got {value!r}")
         if not self.of_update and (value.rounding == NOISE or isinstance(value.resolution, DEPENDENT)):
             raise HyperparameterError(f"{name} must be a Grid of its own resolution, that rounds; got {value!r}")
-        return value.rounding, value.resolution_at(step)
+        try:
+            return value.rounding, value.resolution_at(step)
+        except HyperparameterError as error:
+            raise HyperparameterError(f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -158,8 +171,10 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
     values["compensation_norm"], share = values.pop("compensation", ("tensor", 0.0))
     values["compensation_length"] = share * values["lr"]
     values["adaptive"] = resolution = values["update_resolution"]
+    if (reached := group.get(EXPONENT)) is not None:
+        check_integer(EXPONENT, reached, -LARGEST_EXPONENT, LARGEST_EXPONENT)
     if isinstance(resolution, AdaptiveResolution):
-        values["update_resolution"] = 2.0 ** resolution.exponent_at(step, group.get(EXPONENT))
+        values["update_resolution"] = 2.0 ** resolution.exponent_at(step, reached)
     else:
         values["adaptive"] = None
     decay, decoupled = values["weight_decay"], values["decoupled_weight_decay"]
@@ -185,7 +200,9 @@ def calibrate(values: dict[str, Any], has_law: bool) -> None:
     noise = values["update_rounding"] == NOISE
     if not has_law:
         if calibrated or noise:
-            raise HyperparameterError("update_quantizer must have a resolution of its own and round; see QuantizedSGD for others")
+            grid = Grid(values["update_resolution"], values["update_rounding"])
+            told = "must be a Grid of its own resolution, that rounds; QuantizedSGD takes others"
+            raise HyperparameterError(f"update_quantizer {told}; got {grid!r}")
         return
     if temperature > 0.0 and not calibrated:
         raise HyperparameterError(
@@ -194,10 +211,13 @@ def calibrate(values: dict[str, Any], has_law: bool) -> None:
     if calibrated:
         values["update_resolution"] = calibrated_resolution(temperature, lr, momentum)
         values["temperature"] = 0.0
+        if values["update_resolution"] < SMALLEST:
+            raise HyperparameterError(f"temperature = {temperature!r} with lr = {lr!r} needs a resolution below 2^-126")
     if noise:
         values["update_rounding"] = "off"
         if lr > 0.0:
             values["temperature"] = quantizer_temperature(values["update_resolution"], lr, momentum)
+            check_law(values, values["temperature"])
 
 
 def check_uniform(groups: Sequence[Mapping[str, Any]]) -> None:
@@ -220,7 +240,7 @@ def needs_step(value: Any) -> bool:
         return needs_step(value.resolution)
     if isinstance(value, AdaptiveResolution):
         return True
-    return callable(value) and not isinstance(value, type) and not hasattr(value, "ndim")
+    return is_schedule(value)
 
 
 def is_dynamic(value: Any) -> bool:

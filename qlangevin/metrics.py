@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,9 +29,9 @@ class Metrics:
         unmoved: share of elements whose stored parameter did not change.
         zeroed: share of elements whose displacement is 0.
         rounding_over_noise: variance of the parameter's rounding to storage over that of the noise.
-        spread_times_resolution: with an update quantizer, the standard deviation of what it quantizes in units of its spacing;
-            rounding errors are noise-like from about 1/2 on.
-        quantizer_bias: with an update quantizer, the mean of its errors in units of its spacing.
+        spread_times_resolution: with an update quantizer of finite resolution, the standard deviation of what it quantizes in
+            units of its spacing; rounding errors are noise-like from about 1/2 on.
+        quantizer_bias: with one too, the mean of its errors in units of its spacing.
     Of groups besides:
         quantizer_temperature: with an update quantizer, the temperature of its rounding errors, (1 - momentum) / (24 lr Q^2).
         temperature: of CoolMomentum, E d^2 / lr.
@@ -113,7 +114,7 @@ def measure(statistics: Tensor, size: int, values: Mapping[str, Any]) -> dict[st
         "zeroed": of["zeroed"] / size,
         "rounding_over_noise": of["rounding_squares"] / of["noise_squares"],
     }
-    if values["update_rounding"] != "off":
+    if values["update_rounding"] != "off" and values["update_resolution"] < math.inf:
         mean = of["displacement_sum"] / size
         variance = (of["displacement_squares"] / size - mean * mean).clamp(min=0.0)
         found["spread_times_resolution"] = variance.sqrt() * values["update_resolution"]

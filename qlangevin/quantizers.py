@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import ClassVar
 
 from .errors import HyperparameterError
-from .scalar_values import as_number
+from .scalar_values import as_number, is_integer, is_schedule
 
 ROUNDINGS = ("nearest", "stochastic", "floor", "dither")
 NOISE = "noise"  # instead of a rounding
@@ -22,10 +23,23 @@ def count_batches(batches_per_epoch: int | Sized) -> int:
     Raises:
         HyperparameterError: it is not a positive integer.
     """
-    count = len(batches_per_epoch) if isinstance(batches_per_epoch, Sized) else batches_per_epoch
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    count: object = batches_per_epoch
+    if isinstance(batches_per_epoch, Sized) and not isinstance(batches_per_epoch, str) and not hasattr(batches_per_epoch, "ndim"):
+        with contextlib.suppress(TypeError):  # a data loader of a stream has no length
+            count = len(batches_per_epoch)
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise HyperparameterError(f"batches_per_epoch must be a positive integer or a data loader, got {batches_per_epoch!r}")
     return count
+
+
+def check_integer(name: str, value: object, low: int, high: int) -> None:
+    """Refuses what is not an integer in [low, high].
+
+    Raises:
+        HyperparameterError: naming it.
+    """
+    if not is_integer(value) or not low <= value <= high:  # type: ignore[operator]
+        raise HyperparameterError(f"{name} must be an integer in [{low}, {high}], got {value!r}")
 
 
 def check_range(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> None:
@@ -78,17 +92,21 @@ class LogResolution:
     def __call__(self, step: int) -> float:
         """Q at `step`."""
         epochs = (step - 1) / count_batches(self.batches_per_epoch)
-        exponent = math.floor(self.power * math.log(math.log(epochs + 2.0), self.base))
-        return float(self.scale * self.base**exponent)
+        try:
+            exponent = math.floor(self.power * math.log(math.log(epochs + 2.0), self.base))
+            return float(self.scale * self.base**exponent)
+        except OverflowError:
+            raise HyperparameterError(f"resolution must be a number, {self!r} is beyond binary64 at step {step}") from None
 
 
 @dataclass(frozen=True)
 class AdaptiveResolution:
     """``Q = 2^i``: i grows while every update would be rounded to 0, and at least as fast as a cooling asks.
 
-    Before each step i is raised until some update of some tensor reaches half a spacing, or i is `limit`. With
-    `batches_per_epoch`, i is also at least ``ceil(log2(64 / (24 T)) / 2)``, ``T = 2^(40 / (t + 2)) 1e-6 / ln(t + 2)``, at t
-    epochs. i is one for all groups that have this resolution, and is saved.
+    Before each step i is raised until some update of some tensor reaches half a spacing, or i is `limit`; where all updates are
+    0, as at lr 0, no grid would help and i stays. With `batches_per_epoch`, i is also at least
+    ``ceil(log2(64 / (24 T)) / 2)``, ``T = 2^(40 / (t + 2)) 1e-6 / ln(t + 2)``, at t epochs. i is one for all groups that have
+    this resolution, also for those that join late, and is saved.
 
     Args:
         batches_per_epoch: steps in an epoch, or the data loader; None for no cooling.
@@ -108,8 +126,8 @@ class AdaptiveResolution:
     def __post_init__(self) -> None:
         if self.batches_per_epoch is not None:
             object.__setattr__(self, "batches_per_epoch", count_batches(self.batches_per_epoch))
-        check_range("start", self.start, -LARGEST_EXPONENT - 1, self.limit + 1)
-        check_range("limit", self.limit, -LARGEST_EXPONENT - 1, LARGEST_EXPONENT + 1)
+        check_integer("limit", self.limit, -LARGEST_EXPONENT, LARGEST_EXPONENT)
+        check_integer("start", self.start, -LARGEST_EXPONENT, self.limit)
 
     def exponent_at(self, step: int, reached: int | None) -> int:
         """The least i at `step`, when `reached` is where it is."""
@@ -121,8 +139,8 @@ class AdaptiveResolution:
         return min(least, self.limit)
 
     def raise_exponent(self, exponent: int, largest_update: float) -> int:
-        """i, raised until the largest update is at least half a spacing."""
-        while exponent < self.limit and 2.0**exponent * largest_update < 0.5:
+        """i, raised until the largest update is at least half a spacing; as it is if that is 0."""
+        while largest_update > 0.0 and exponent < self.limit and 2.0**exponent * largest_update < 0.5:
             exponent += 1
         return exponent
 
@@ -166,7 +184,8 @@ class Compensation:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "batches_per_epoch", count_batches(self.batches_per_epoch))
-        check_range("warmup_epochs", self.warmup_epochs, math.nextafter(0.0, -1.0))
+        if (epochs := as_number(self.warmup_epochs)) is None or not 0.0 <= epochs < math.inf:
+            raise HyperparameterError(f"warmup_epochs must be a number in [0, inf), got {self.warmup_epochs!r}")
         check_range("slope", self.slope, 0.0)
         for name, value, names in (("envelope", self.envelope, ("tanh", "sigmoid")), ("norm", self.norm, ("tensor", "global"))):
             if value not in names:
@@ -209,7 +228,7 @@ class Grid:
     def __post_init__(self) -> None:
         if self.rounding not in (*ROUNDINGS, NOISE):
             raise HyperparameterError(f"rounding must be one of {', '.join((*ROUNDINGS, NOISE))}, got {self.rounding!r}")
-        if not callable(self.resolution) and not isinstance(self.resolution, DEPENDENT):
+        if not is_schedule(self.resolution) and not isinstance(self.resolution, DEPENDENT):
             self.resolution_at(1)
 
     def resolution_at(self, step: int) -> float | AdaptiveResolution | CalibratedResolution:
@@ -222,7 +241,7 @@ class Grid:
         return number
 
     def _number_at(self, step: int) -> float:
-        value = self.resolution(step) if callable(self.resolution) else self.resolution
+        value = self.resolution(step) if is_schedule(self.resolution) else self.resolution  # type: ignore[operator]
         number = as_number(value)
         if number is None or not number >= SMALLEST:
             raise HyperparameterError(f"resolution must be a number in [2^-126, inf], got {value!r} at step {step}")

@@ -255,8 +255,8 @@ def clip_coefficient(norm: float, max_norm: float | None) -> float:
 
 
 def compensation_factor(length: float, norm: float) -> float:
-    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0.
+    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is.
 
     At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
     """
-    return 0.0 if norm == 0.0 else round_once(min(length / norm, LARGEST))
+    return 0.0 if norm == 0.0 or length == 0.0 else round_once(min(length / norm, LARGEST))

@@ -17,6 +17,16 @@ def as_number(value: Any) -> float | None:
         return None
 
 
+def is_integer(value: Any) -> bool:
+    """Whether value is an int, and not True or False."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_schedule(value: Any) -> bool:
+    """Whether a hyper-parameter is to be called with the step: a function or the like, no class and no tensor."""
+    return callable(value) and not isinstance(value, type) and not hasattr(value, "ndim")
+
+
 def as_counter(value: Any) -> int | None:
     """value as a step counter in [0, 2^32 - 1), from an int, a float or a tensor of one element; None if it is none."""
     if hasattr(value, "numel") and value.numel() == 1:

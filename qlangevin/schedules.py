@@ -9,6 +9,9 @@ import math
 import warnings
 from dataclasses import dataclass
 
+from .errors import HyperparameterError
+from .scalar_values import as_number, is_integer
+
 
 @dataclass(frozen=True)
 class Piecewise:
@@ -19,16 +22,19 @@ class Piecewise:
         values: the value before, between and after the boundaries.
 
     Raises:
-        ValueError: boundaries that do not increase, or a wrong number of values.
+        HyperparameterError: boundaries that are no integers or do not increase, or a wrong number of values.
     """
 
     boundaries: tuple[int, ...]
     values: tuple[float, ...]
 
     def __post_init__(self) -> None:
+        if not all(map(is_integer, self.boundaries)):
+            raise HyperparameterError(f"Piecewise needs integers as boundaries, got {self.boundaries}")
         increasing = all(a < b for a, b in zip(self.boundaries, self.boundaries[1:], strict=False))
         if not increasing or len(self.values) != len(self.boundaries) + 1:
-            raise ValueError(f"Piecewise needs increasing boundaries and one value more, got {self.boundaries}, {self.values}")
+            told = f"got {self.boundaries}, {self.values}"
+            raise HyperparameterError(f"Piecewise needs increasing boundaries and one value more, {told}")
 
     def __call__(self, step: int) -> float:
         """The value at `step`."""
@@ -45,7 +51,7 @@ class Linear:
         steps: at least 2.
 
     Raises:
-        ValueError: steps below 2.
+        HyperparameterError: steps that are no integer or below 2, a start or end that is no number.
     """
 
     start: float
@@ -53,8 +59,10 @@ class Linear:
     steps: int
 
     def __post_init__(self) -> None:
-        if self.steps < 2:
-            raise ValueError(f"Linear needs steps >= 2, got {self.steps}")
+        if not is_integer(self.steps) or self.steps < 2:
+            raise HyperparameterError(f"Linear needs steps >= 2, got {self.steps!r}")
+        if as_number(self.start) is None or as_number(self.end) is None:
+            raise HyperparameterError(f"Linear needs numbers as start and end, got {self.start!r}, {self.end!r}")
 
     def __call__(self, step: int) -> float:
         """The value at `step`."""
@@ -80,7 +88,7 @@ class Cooling:
         warmup_steps: steps at first with momentum 0; the cooling is not delayed by them.
 
     Raises:
-        ValueError: a value out of range, an unknown form.
+        HyperparameterError: a value of the wrong type or out of range, an unknown form.
 
     Source: Borysenko and Byshkin, Sci. Rep. 11:10705 (2021), eq. 20, and the authors' code for the two others and the warm-up.
     """
@@ -91,18 +99,19 @@ class Cooling:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        if isinstance(self.total_steps, bool) or not isinstance(self.total_steps, int) or self.total_steps < 1:
-            raise ValueError(f"Cooling needs total_steps, an integer of at least 1, got {self.total_steps!r}")
-        if not 0.0 <= self.start < 1.0:
-            raise ValueError(f"Cooling needs start in [0, 1), got {self.start!r}")
+        if not is_integer(self.total_steps) or self.total_steps < 1:
+            raise HyperparameterError(f"Cooling needs total_steps, an integer of at least 1, got {self.total_steps!r}")
+        if (start := as_number(self.start)) is None or not 0.0 <= start < 1.0:
+            raise HyperparameterError(f"Cooling needs start in [0, 1), got {self.start!r}")
         if self.form not in COOLINGS:
-            raise ValueError(f"Cooling needs a form among {', '.join(COOLINGS)}, got {self.form!r}")
-        if isinstance(self.warmup_steps, bool) or not isinstance(self.warmup_steps, int) or self.warmup_steps < 0:
-            raise ValueError(f"Cooling needs warmup_steps, an integer of at least 0, got {self.warmup_steps!r}")
+            raise HyperparameterError(f"Cooling needs a form among {', '.join(COOLINGS)}, got {self.form!r}")
+        if not is_integer(self.warmup_steps) or self.warmup_steps < 0:
+            raise HyperparameterError(f"Cooling needs warmup_steps, an integer of at least 0, got {self.warmup_steps!r}")
 
     def __call__(self, step: int) -> float:
         """The momentum at `step`."""
-        if step == self.total_steps + 1:  # the first step beyond, and only there
+        if step > self.total_steps and not self.__dict__.get("_told"):  # once: a step may ask several times
+            object.__setattr__(self, "_told", True)
             warnings.warn(f"Cooling is over after {self.total_steps} steps: momentum stays 0 from now on", stacklevel=2)
         taken = step - 1
         if taken < self.warmup_steps or taken >= self.total_steps:

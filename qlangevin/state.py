@@ -74,13 +74,14 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
         mine = [len(group["params"]) for group in own]
         raise StateDictError(f"state_dict has groups of {sizes} parameters, the optimizer of {mine}")
     completed = [
-        {**{key: value for key, value in group.items() if key != "params" and key not in saved}, **saved}
+        {**{key: value for key, value in group.items() if key not in ("params", hyper.EXPONENT) and key not in saved}, **saved}
         for group, saved in zip(own, groups, strict=True)
     ]
     if not isinstance(states, Mapping):
         raise StateDictError(f"not an optimizer's state_dict: its state is of type {type(states).__name__}")
     known = {"step"}.union(*(RULES[rule].states for rule in optimizer.rules))
     for index, (group, saved) in enumerate(zip(own, completed, strict=True)):
+        check_rules(optimizer, f"state_dict, param group {index}", groups[index])
         try:
             optimizer.resolve(saved, 1)
             for param in group["params"]:
@@ -96,6 +97,15 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
         raise StateDictError(f"state_dict: {error}") from None
     accept_version(completed)
     return {**state_dict, "param_groups": completed}
+
+
+def check_rules(optimizer: LangevinOptimizer, told: str, saved: Mapping[str, Any]) -> None:
+    """Refuses a group of another rule, whose states have the same names but may mean something else."""
+    own = {name for rule in optimizer.rules for name in RULES[rule].hypers}
+    foreign = {name for rule in RULES.values() for name in rule.hypers} - own
+    missing = {name for name in own if name not in saved and isinstance(optimizer.rule_fields[name], hyper.Flag)}
+    if foreign & saved.keys() or ("numerics_version" in saved and missing):
+        raise StateDictError(f"{told}: it was saved by an optimizer of another rule, known here: {', '.join(optimizer.rules)}")
 
 
 def accept_version(groups: list[dict[str, Any]]) -> None:

@@ -87,7 +87,8 @@ def quantizer_temperature(resolution: float, lr: float, momentum: float) -> floa
         lr: in (0, inf).
         momentum: in [0, 1).
     """
-    return (1.0 - momentum) / (24.0 * lr * resolution * resolution)
+    product = 24.0 * lr * resolution * resolution
+    return (1.0 - momentum) / product if product > 0.0 else math.inf
 
 
 def calibrated_resolution(temperature: float, lr: float, momentum: float) -> float:
@@ -98,9 +99,8 @@ def calibrated_resolution(temperature: float, lr: float, momentum: float) -> flo
         lr: in [0, inf).
         momentum: in [0, 1).
     """
-    if temperature == 0.0 or lr == 0.0:
-        return math.inf
-    return math.sqrt((1.0 - momentum) / (24.0 * lr * temperature))
+    product = 24.0 * lr * temperature
+    return math.sqrt((1.0 - momentum) / product) if product > 0.0 else math.inf
 
 
 def kinetic_temperature(mean_square: Any, lr: float) -> Any:

@@ -61,6 +61,11 @@ TOLERANCES = {
         "for each squared element, relative to the clipped gradient: torch sums squares in binary32, each addition of n positive "
         "terms rounds once, and the root halves that; the halves left pay for the scalars",
     ),
+    "compensation": Tolerance(
+        2.0**-22,
+        "of the norms of h and of r = h f together: the norm, f, the product and the sum are rounded once each to binary32, by "
+        "2^-24 of r, r, r and h + r",
+    ),
     "metrics": Tolerance(
         2.0**-18,
         "relative; the measured values themselves are binary32 results of at most 30 roundings, compared with the same formulas "

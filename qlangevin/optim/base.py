@@ -182,10 +182,10 @@ class LangevinOptimizer(Optimizer):
         self._sampler, self._observed = Sampler(every), None
 
     def metrics(self) -> Metrics:
-        """What the last measured step did, by tensor and by group, on their devices.
+        """What the last measured step did, by tensor and by group, on their devices; a step that is skipped leaves it.
 
         Raises:
-            HyperparameterError: no step was measured since collect_metrics().
+            HyperparameterError: no step was measured since collect_metrics() or load_state_dict().
         """
         if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")

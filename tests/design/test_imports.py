@@ -16,7 +16,7 @@ from .sources import ROOT, list_files, name_of, parse
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "scalar_values": set(),
-    "schedules": set(),
+    "schedules": {"errors", "scalar_values"},
     "quantizers": {"errors", "scalar_values"},
     "thermostat": {"errors", "scalar_values"},
     "hyper": {"errors", "quantizers", "scalar_values", "thermostat"},
@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "executions": {"native_module", "execution"},
     "clipping": {"torch", "reference_numbers", "backends", "execution"},
-    "displacements": {"reference_numbers", "backends", "execution"},
+    "displacements": {"quantizers", "reference_numbers", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
         "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",

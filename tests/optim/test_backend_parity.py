@@ -1,6 +1,6 @@
 """Native = reference through the optimizer, over configurations that hypothesis draws, with the other backends poisoned.
 
-QLANGEVIN_FULL=1 draws 2,000 of them instead of 150.
+QLANGEVIN_FULL=1 draws 2,000 of them instead of 150 for SGLD, and shares of that for the others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import Parameter
 
-from qlangevin import SGLD, quantizers, schedules
+from qlangevin import SGLD, CoolMomentum, QuantizedSGD, quantizers, schedules
+from qlangevin.optim.base import LangevinOptimizer
 
 from .launches import Launches, only_native, only_reference
 from .layouts import DENSE
@@ -39,11 +40,13 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Configuration:
-    """An optimizer and what it steps; options maps each group's options."""
+    """An optimizer and what it steps; groups are their options, `shared` the optimizer's."""
 
+    kind: type[LangevinOptimizer]
     tensors: tuple[TensorSpec, ...]
     groups: tuple[dict[str, Any], ...]
     shared: dict[str, Any]
+    measures: bool
 
 
 GRIDS = st.one_of(
@@ -79,16 +82,71 @@ NUMBERS = {
 MOMENTA = st.sampled_from([0.0, 0.9, schedules.Piecewise((1,), (0.0, 0.5))])
 TEMPERATURES = st.sampled_from([0.0, 1e-3, 1.0, schedules.Linear(1.0, 0.0, STEPS)])
 HOT = st.fixed_dictionaries({**NUMBERS, "momentum": MOMENTA, "temperature": TEMPERATURES})
-COLD = st.one_of(
+COLD: Any = st.one_of(
     st.fixed_dictionaries({**NUMBERS, "momentum": st.just(0.9), "temperature": st.just(0.0), "dampening": st.just(0.3)}),
     st.fixed_dictionaries({**NUMBERS, "momentum": st.just(0.9), "temperature": st.just(0.0), "nesterov": st.just(True)}),
 )
-CONFIGURATIONS = st.builds(
-    Configuration,
-    st.lists(TENSORS, min_size=1, max_size=5).map(tuple),
-    st.tuples(st.one_of(HOT, COLD), st.one_of(HOT, COLD)),
-    st.fixed_dictionaries({"seed": st.integers(0, 2**64 - 1), "chain": st.integers(0, 2**32 - 1)}),
+ADAPTIVE = st.builds(
+    quantizers.Grid,
+    st.sampled_from([quantizers.AdaptiveResolution(), quantizers.AdaptiveResolution(1, start=-2, limit=20)]),
+    st.sampled_from(quantizers.ROUNDINGS),
 )
+COOLINGS = st.sampled_from([0.0, 0.9, schedules.Cooling(STEPS), schedules.Cooling(9, 0.9, "linear", warmup_steps=1)])
+COOL = st.fixed_dictionaries(
+    {**NUMBERS, "momentum": COOLINGS, "temperature": TEMPERATURES, "update_quantizer": st.one_of(GRIDS, ADAPTIVE)}
+)
+PUBLISHED = st.builds(
+    quantizers.Grid,
+    st.sampled_from([64.0, quantizers.LogResolution(1, scale=64.0), quantizers.AdaptiveResolution()]),
+    st.sampled_from((*quantizers.ROUNDINGS, quantizers.NOISE)),
+)
+COMPENSATIONS = st.one_of(
+    st.none(),
+    st.builds(
+        quantizers.Compensation,
+        st.sampled_from([0.0, 1.5]),
+        st.just(1),
+        envelope=st.sampled_from(["tanh", "sigmoid"]),
+        norm=st.sampled_from(["tensor", "global"]),
+    ),
+)
+QUANTIZED = st.fixed_dictionaries(
+    {**NUMBERS, "momentum": MOMENTA, "update_quantizer": st.one_of(GRIDS, ADAPTIVE, PUBLISHED), "compensation": COMPENSATIONS}
+)
+CALIBRATED = st.fixed_dictionaries(
+    {
+        **NUMBERS,
+        "momentum": MOMENTA,
+        "temperature": TEMPERATURES,
+        "update_quantizer": st.builds(
+            quantizers.Grid,
+            st.just(quantizers.CalibratedResolution()),
+            st.sampled_from((*quantizers.ROUNDINGS, quantizers.NOISE)),
+        ),
+        "compensation": COMPENSATIONS,
+    }
+)
+NEEDED: dict[type[LangevinOptimizer], dict[str, Any]] = {
+    SGLD: {"temperature": 0.0},
+    CoolMomentum: {"momentum": 0.0},
+    QuantizedSGD: {"update_quantizer": None, "compensation": None},
+}
+GROUPS: dict[type[LangevinOptimizer], Any] = {
+    SGLD: st.one_of(HOT, COLD),
+    CoolMomentum: COOL,
+    QuantizedSGD: st.one_of(QUANTIZED, CALIBRATED),
+}
+
+
+def draw_configurations(kind: type[LangevinOptimizer]) -> st.SearchStrategy[Configuration]:
+    return st.builds(
+        Configuration,
+        st.just(kind),
+        st.lists(TENSORS, min_size=1, max_size=5).map(tuple),
+        st.tuples(GROUPS[kind], GROUPS[kind]),
+        st.fixed_dictionaries({"seed": st.integers(0, 2**64 - 1), "chain": st.integers(0, 2**32 - 1)}),
+        st.booleans(),
+    )
 
 
 def make(spec: TensorSpec, name: str, dtype: torch.dtype) -> torch.Tensor:
@@ -105,7 +163,9 @@ def run(configuration: Configuration, backend: str) -> tuple[dict[str, torch.Ten
         param.grad_dtype = spec.grad_dtype
     members = [[(f"t{i}", params[i]) for i, s in enumerate(configuration.tensors) if s.group == group] for group in (0, 1)]
     groups = [{"params": some, **options} for some, options in zip(members, configuration.groups, strict=True) if some]
-    optimizer = SGLD(groups, 0.1, temperature=0.0, backend=backend, **configuration.shared)
+    kind: Any = configuration.kind
+    optimizer = kind(groups, 0.1, backend=backend, **NEEDED[kind], **configuration.shared)
+    optimizer.collect_metrics(configuration.measures)
     steps_with_grads = 0
     for step in range(1, STEPS + 1):
         for i, (param, spec) in enumerate(zip(params, configuration.tensors, strict=True)):
@@ -115,17 +175,12 @@ def run(configuration: Configuration, backend: str) -> tuple[dict[str, torch.Ten
     found = {f"t{i}": param.detach() for i, param in enumerate(params)}
     for i, param in enumerate(params):
         found.update({f"t{i}/{key}": value for key, value in optimizer.state[param].items()})
+    for i, group in enumerate(optimizer.param_groups):
+        found[f"group {i}/exponent"] = torch.tensor(group.get("resolution_exponent", 999))
     return found, steps_with_grads
 
 
-@settings(
-    max_examples=EXAMPLES,
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(CONFIGURATIONS)
-def test_native_equals_reference_through_the_optimizer(configuration: Configuration) -> None:
+def check(configuration: Configuration) -> None:
     launches: Launches
     with only_native() as launches:
         native, steps = run(configuration, "native")
@@ -133,6 +188,33 @@ def test_native_equals_reference_through_the_optimizer(configuration: Configurat
     with only_reference():
         reference, _ = run(configuration, "reference")
     assert_same(native, reference)
+
+
+def draw_examples(share: float) -> settings:
+    return settings(
+        max_examples=int(EXAMPLES * share),
+        derandomize=True,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@draw_examples(1.0)
+@given(draw_configurations(SGLD))
+def test_native_equals_reference_through_the_optimizer(configuration: Configuration) -> None:
+    check(configuration)
+
+
+@draw_examples(0.4)
+@given(draw_configurations(CoolMomentum))
+def test_native_equals_reference_through_cool_momentum(configuration: Configuration) -> None:
+    check(configuration)
+
+
+@draw_examples(0.8)
+@given(draw_configurations(QuantizedSGD))
+def test_native_equals_reference_through_quantized_sgd(configuration: Configuration) -> None:
+    check(configuration)
 
 
 def test_many_tensors_and_groups_of_one_kind_are_one_launch() -> None:

@@ -1,0 +1,61 @@
+"""Every optimizer in its typical forms: name -> how to make one. Tests of what all optimizers have in common run over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from qlangevin import SGLD, CoolMomentum, QuantizedSGD
+from qlangevin.optim.base import LangevinOptimizer
+from qlangevin.quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
+from qlangevin.schedules import Cooling, Linear
+
+
+@dataclass(frozen=True)
+class Form:
+    """An optimizer's class and the options it is given."""
+
+    kind: type[LangevinOptimizer]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def make(self, params: Any, lr: Any = 0.05, **options: Any) -> Any:
+        """One with a fixed seed; `options` have the last word."""
+        return self.kind(params, lr, **{"seed": 7, **self.options, **options})  # type: ignore[arg-type]
+
+
+# Two steps are an epoch, so that the schedules of epochs move within the few steps of a test.
+FORMS: dict[str, Form] = {
+    "SGLD": Form(SGLD, {"temperature": 0.3, "weight_decay": 0.01}),
+    "SGLD with momentum": Form(SGLD, {"temperature": 0.3, "momentum": 0.9, "weight_decay": 0.01}),
+    "CoolMomentum": Form(CoolMomentum, {"momentum": Cooling(8), "weight_decay": 0.01}),
+    "CoolMomentum, warm": Form(
+        CoolMomentum,
+        {"momentum": Cooling(8, 0.9, "exponential", 1), "temperature": 0.2, "update_quantizer": Grid(1024.0, "stochastic")},
+    ),
+    "QuantizedSGD, published": Form(
+        QuantizedSGD,
+        {"update_quantizer": Grid(LogResolution(2, scale=128.0)), "compensation": Compensation(1.0, 2), "weight_decay": 0.01},
+    ),
+    "QuantizedSGD, adaptive": Form(
+        QuantizedSGD,
+        {
+            "update_quantizer": Grid(AdaptiveResolution(batches_per_epoch=2, start=1), "stochastic"),
+            "compensation": Compensation(1.5, 2, envelope="sigmoid", norm="global"),
+            "momentum": 0.9,
+            "grad_quantizer": Grid(256.0, "stochastic"),
+        },
+    ),
+    "QuantizedSGD, calibrated": Form(
+        QuantizedSGD,
+        {
+            "update_quantizer": Grid(CalibratedResolution(), "dither"),
+            "compensation": None,
+            "temperature": Linear(0.5, 0.1, 6),
+            "momentum": 0.5,
+        },
+    ),
+    "QuantizedSGD, noise": Form(
+        QuantizedSGD, {"update_quantizer": Grid(LogResolution(2, scale=16.0), "noise"), "compensation": Compensation(1.0, 2)}
+    ),
+}
+BACKENDS = ("native", "reference")
