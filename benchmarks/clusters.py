@@ -25,7 +25,7 @@ def squared_distances(positions: Tensor) -> Tensor:
 
 
 def energy(positions: Tensor, radius: float = math.inf) -> Tensor:
-    """sum over pairs of 4 (r^-12 - r^-6), linear in r^2 below NEAREST; WALL (|x| - radius)^2 / 2 for each atom beyond the wall."""
+    """Pairs have 4 (r^-12 - r^-6), linear in r^2 below NEAREST; atoms beyond the wall WALL (|x| - radius)^2 / 2."""
     squares = squared_distances(positions)
     kept = squares.clamp(min=NEAREST)
     cubes = kept.pow(-3)

@@ -84,7 +84,7 @@ def summarize(study: Study, ends: Tensor) -> dict[str, Any]:
     return {
         "successes": found,
         "of": study.clusters,
-        "wilson_95": [round(interval.low, 4), round(interval.high, 4)],
+        "wilson_95": [round(float(interval.low), 4), round(float(interval.high), 4)],
         "best": round(float(energies.min()), 6),
         "quartiles": [round(float(value), 3) for value in quantiles],
     }
