@@ -13,7 +13,7 @@ RADII = {13: 2.5, 38: 3.2}  # of the wall that keeps atoms together; the minima'
 WALL = 50.0
 NEAREST = 0.5  # a squared distance; forces that grow without end at shorter ones would break any step
 SUCCESS = 1e-3
-MAX_STEP, FLAT, MEMORY = 0.4, 1e-5, 8  # of the descent
+MAX_STEP, FLAT, MEMORY = 0.4, 1e-4, 8  # of the descent
 
 
 def squared_distances(positions: Tensor) -> Tensor:

@@ -86,6 +86,9 @@ TOLERANCES = {
         "absolute; each step adds some 20 roundings of 2^-53 of terms below 10, 2e-14, and the slowest of them is forgotten in "
         "1 / (lr a) = 256 steps without momentum; momentum 0.99 remembers it for 200 steps too",
     ),
+    "boltzmann_bias": Tolerance(
+        0.02, "absolute, of a share; to first order in lr the chain's T is off by lr U'' / 4 of itself, U'' <= 8.3 in the wells"
+    ),
     "printed_digits": Tolerance(5e-4, "a table with three digits after the point"),
     "first_order": Tolerance(0.05, "halving lr halves such an error up to its second order, lr a / 2 of it"),
 }

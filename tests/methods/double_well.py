@@ -10,7 +10,7 @@ import torch
 from scipy.stats import binomtest
 from torch.nn import Parameter
 
-TILT, TOP, SHALLOW = 0.3, 0.0753, 0.9601
+TILT, TOP, SHALLOW = 0.3, 0.0754, 0.9601
 LR, STEPS, BATCHES, PARTICLES = 0.01, 4000, 50, 10_000
 FIVE_SIGMA = 1 - 5.7e-7
 
@@ -25,12 +25,12 @@ def slope(x: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Annealed:
-    """T = 0.75 / ln(t + 2) at t epochs: the logarithmic cooling, above the depth of the shallow well over ln(t + 2)."""
+    """T = 0.75 / ln(t + 2) at t epochs: the logarithmic cooling, whose constant is above the depth of the shallow well."""
 
-    depth: float = 0.75
+    batches: int = BATCHES
 
     def __call__(self, step: int) -> float:
-        return self.depth / math.log((step - 1) / BATCHES + 2)
+        return 0.75 / math.log((step - 1) / self.batches + 2)
 
 
 @dataclass(frozen=True)
