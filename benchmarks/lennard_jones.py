@@ -21,9 +21,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from qlangevin import CoolMomentum, schedules
+from qlangevin.bench.machine import describe_machine
 
 from .clusters import GLOBAL_MINIMA, RADII, count_successes, descend, draw_starts, gradient
-from .ratios import describe_machine
 
 RHO = 0.99
 LR = 2e-4  # 0.014 squared: an ordinary time step of molecular dynamics
@@ -107,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--json", type=Path)
     path = parser.parse_args().json
-    result: dict[str, Any] = {"machine": describe_machine(), "lr": LR, "studies": {}}
+    result: dict[str, Any] = {"machine": describe_machine(torch.device("cpu")), "lr": LR, "studies": {}}
     if path and path.exists():
         result["studies"] = json.loads(path.read_text())["studies"]
 
