@@ -150,7 +150,9 @@ class CalibratedResolution:
     """The resolution whose quantization noise is the thermostat's: ``Q = sqrt((1 - momentum) / (24 lr T))``.
 
     T is the optimizer's ``temperature``; no other noise is added. Q follows lr: a fixed grid would heat up as lr falls. The law
-    is exact for dither; for the other roundings it holds where updates are larger than about half a spacing.
+    is dither's, for lr times the curvature far below (1 - momentum)^2: errors do not enter the velocity, so that momentum
+    amplifies them beyond (thermostat.quantizer_temperature has the exact law). Nearest rounding has it where other noise spreads
+    updates over half a spacing and more, stochastic rounding is twice as warm there; neither leaves a point without gradient.
 
     Source: the variance of a rounding error, 1 / (12 Q^2), set equal to the thermostat's.
     """
@@ -209,7 +211,7 @@ class Grid:
     With y = resolution * x and q = floor(y): "nearest" is q + (y - q >= 1/2); "stochastic" rounds up with probability
     y - q; "floor" is q, biased by half a spacing, for ablation only; "dither" is subtractive, its error uniform and
     independent of x. Values of ``2^22 / resolution`` and more, Inf and NaN pass unchanged. "noise", for ablation, quantizes
-    nothing and adds noise of the temperature that the grid's rounding errors would have.
+    nothing and adds noise of the temperature that the grid's rounding errors would have (to the velocity, if there is momentum).
 
     Args:
         resolution: Q in [2^-126, inf], in grid points per unit: a number, a schedule ``step -> Q`` such as LogResolution,

@@ -80,7 +80,9 @@ def quantizer_temperature(resolution: float, lr: float, momentum: float) -> floa
     """The temperature at which rounding errors on the displacement keep a chain: ``T = (1 - momentum) / (24 lr Q^2)``.
 
     Errors of variance 1 / (12 Q^2) a step move the parameter itself, whatever the momentum, while its drift is that of the
-    learning rate lr / (1 - momentum). Exact for small lr.
+    learning rate lr / (1 - momentum). It is the limit for lr a far below (1 - momentum)^2, a being the curvature: dithered, the
+    variance at k = lr a is T / a times ``(1 + 2 momentum k / ((1 + momentum) (1 - momentum)^2)) / (1 - k / (2 (1 + momentum)))``,
+    which is 5.8 at momentum 0.9 and k = 0.05.
 
     Args:
         resolution: Q in (0, inf].

@@ -74,6 +74,32 @@ TOLERANCES = {
     "thermostat_at_small_lr": Tolerance(
         1e-3, "relative; a chain's variance differs from T / a by lr a / 2 and less, lr a = 1e-3"
     ),
+    # tests/methods
+    "closed_form": Tolerance(
+        1e-10, "relative; two binary64 evaluations of one formula, whose conditioning is at most 1e5 roundings of 2^-53 here"
+    ),
+    "binary32_scalar": Tolerance(
+        2.0**-23, "relative; a norm and a factor, each rounded once to binary32 (2^-24), times a binary64 vector"
+    ),
+    "cool_twin": Tolerance(
+        2.0**-20,
+        "of the sum of the absolute values of all terms of the velocity: at most eight roundings of 2^-24 of a term in either "
+        "program (the carried velocity, the factors, their products, decay's product and sum, the sums)",
+    ),
+    "trajectory": Tolerance(
+        1e-11,
+        "absolute; each step adds some 20 roundings of 2^-53 of terms below 10, 2e-14, and the slowest of them is forgotten in "
+        "1 / (lr a) = 256 steps without momentum; momentum 0.99 remembers it for 200 steps too",
+    ),
+    "boltzmann_bias": Tolerance(
+        0.02, "absolute, of a share; to first order in lr the chain's T is off by lr U'' / 4 of itself, U'' <= 8.3 in the wells"
+    ),
+    "cooling_gain": Tolerance(
+        1e-3,
+        "Fisher's p of 96 clusters against 96; 50 against 8 have 1e-11, and the runs are chaotic: another processor's are other "
+        "draws, one in some thousands of which would give more than this",
+    ),
+    "printed_digits": Tolerance(5e-4, "a table with three digits after the point"),
     "first_order": Tolerance(0.05, "halving lr halves such an error up to its second order, lr a / 2 of it"),
 }
 

@@ -23,8 +23,9 @@ class QuantizedSGD(LangevinOptimizer):
     .. math::
         h = -\eta (g + \lambda\theta), \qquad \theta \leftarrow \theta + \bigl(h + s_t\, \eta\, h / \lVert h \rVert\bigr)^{Q_t}
 
-    where x^Q rounds to the multiples of 1 / Q, and with momentum h is minus eta times the velocity. The grid is as warm as
-    (1 - momentum) / (24 eta Q^2), which ``metrics()`` reports with the share of updates that it rounds to 0.
+    where x^Q rounds to the multiples of 1 / Q, and with momentum h is minus eta times the velocity. Dithered, the grid is as warm
+    as (1 - momentum) / (24 eta Q^2), for eta times the curvature far below (1 - momentum)^2; ``metrics()`` reports that with the
+    share of updates that it rounds to 0.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.
