@@ -63,7 +63,7 @@ def test_the_adaptive_resolution_s_cooling(epoch: int, exponent: int) -> None:
 
 def test_the_adaptive_resolution_grows_until_an_update_counts() -> None:
     adaptive = AdaptiveResolution(start=0)
-    for exponent, largest, wanted in ((0, 0.5, 0), (0, 0.4999, 1), (3, 1e-3, 9), (3, 10.0, 3), (0, 0.0, 32), (0, 1e-30, 32)):
+    for exponent, largest, wanted in ((0, 0.5, 0), (0, 0.4999, 1), (3, 1e-3, 9), (3, 10.0, 3), (0, 0.0, 0), (0, 1e-30, 32)):
         assert adaptive.raise_exponent(exponent, largest) == wanted
 
 
