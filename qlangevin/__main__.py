@@ -1,4 +1,4 @@
-"""``python -m qlangevin``: info | train."""
+"""``python -m qlangevin``: info | train | bench."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from . import __version__, selftest
 from .backends import explain_backends
 from .backends.native import check_cpu_path, cpu_path, explain_cpu_paths
+from .bench import command as bench
 from .demo import train
 from .errors import QlangevinError
 from .state import NUMERICS_VERSION
@@ -49,8 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, backends and why one is not usable here, self-test")
     train.add_arguments(commands.add_parser("train", help="the demo: four optimizers on real images"))
+    bench.add_arguments(commands.add_parser("bench", help="times optimizers against each other: tables, JSON, a picture"))
     parsed = parser.parse_args(arguments)
     try:
+        if parsed.command == "bench":
+            return bench.run(parsed)
         return print_info() if parsed.command == "info" else train.run(parsed)
     except KeyboardInterrupt:
         print("\ninterrupted; train resumes what was saved with --checkpoint FILE", file=sys.stderr)

@@ -7,7 +7,7 @@ namespace ql {
 struct Statistic {
   enum : int {
     grad_squares,          // of the unscaled gradient
-    displacement_squares,  // of the displacement before its quantizer, compensation included
+    displacement_squares,  // of the displacement before its quantizer; with its compensation, once the step is taken
     displacement_sum,      // of the same; 0 without a quantizer
     update_squares,        // of the displacement after its quantizer, before noise is added to it
     quantizer_error,       // after minus before the quantizer; 0 without one

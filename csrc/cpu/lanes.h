@@ -27,6 +27,7 @@ struct VectorLanes {
   using U = typename Vector<uint32_t, bytes>::type;
   using I = typename Vector<int32_t, bytes>::type;
   using C = typename Vector<uint64_t, bytes>::type;
+  using D = typename Vector<double, 2 * bytes>::type;
   using Halves = typename Vector<uint16_t, bytes / 2>::type;
   using Product = C;
 
@@ -34,6 +35,7 @@ struct VectorLanes {
   static QL_HD U bits_of(F value) { return reinterpret_cast<U>(value); }
   static QL_HD I signed_of(U bits) { return reinterpret_cast<I>(bits); }
   static QL_HD U splat(uint32_t bits) { return U{} + bits; }
+  static QL_HD D widen_double(F value) { return __builtin_convertvector(value, D); }
   static QL_HD F select(I mask, F first, F second) { return mask ? first : second; }
   static QL_HD U select(I mask, U first, U second) { return mask ? first : second; }
 

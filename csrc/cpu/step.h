@@ -27,16 +27,20 @@ QL_HD Reads list_reads(const Scalars& s, bool noisy) {
   return reads;
 }
 
+// 16 bits a lane, or zeros where the step reads none. (Zeroing the whole of Random at once would go through memory.)
+template <class L>
+QL_HD typename L::U load_slot(const Reads& reads, const Bits<L>& bits, int slot, int vector) {
+  return reads.slots[slot] ? L::load_halves(bits.halves[slot], vector) : L::splat(0u);
+}
+
 template <class L, class Rule>
 QL_HD Random<L> load_random(const Reads& reads, const Bits<L>& bits, int vector) {
-  Random<L> random{};
-  if (reads.noise) random.noise = L::float_of(L::load_words(bits.noise, vector));
-  if (reads.slots[kParam]) random.param = L::load_halves(bits.halves[kParam], vector);
-  if (reads.slots[kGrad]) random.grad = L::load_halves(bits.halves[kGrad], vector);
-  if (reads.slots[kUpdate]) random.update = L::load_halves(bits.halves[kUpdate], vector);
-  for (int k = 0; k < Rule::states; ++k) {
-    if (reads.slots[kState + k]) random.state[k] = L::load_halves(bits.halves[kState + k], vector);
-  }
+  Random<L> random;
+  random.noise = L::float_of(reads.noise ? L::load_words(bits.noise, vector) : L::splat(0u));
+  random.param = load_slot<L>(reads, bits, kParam, vector);
+  random.grad = load_slot<L>(reads, bits, kGrad, vector);
+  random.update = load_slot<L>(reads, bits, kUpdate, vector);
+  for (int k = 0; k < Rule::states; ++k) random.state[k] = load_slot<L>(reads, bits, kState + k, vector);
   return random;
 }
 
@@ -59,14 +63,9 @@ QL_HD typename L::F store(typename T::Bits* memory, int vector, typename L::F va
   return widen<L>(T{}, pattern);
 }
 
-template <class L>
-QL_HD void record(float* values, int vector, typename L::F value) {
-  L::store_words(reinterpret_cast<uint32_t*>(values), vector, L::bits_of(value));
-}
-
 // What one pass over a chunk does besides the row's scalars.
 struct Pass {
-  bool noisy, stores;
+  bool noisy;
   Reads reads;
 };
 
@@ -78,32 +77,26 @@ struct Memory {
   typename S::Bits* states[kMaxStates];
 };
 
-// trace: where to leave the values of an observed step; nullptr for any other.
-template <class L, class Rule, class P, class G, class S>
-QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bits, Memory<P, G, S> at, Trace<L>* trace) {
+template <bool stores, class L, class Rule, class P, class G, class S, bool observed>
+QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bits, Memory<P, G, S> at,
+                      Observation<L, observed>& observation) {
   const Scalars& s = row.common;
   for (int v = 0; v < kBlock<L> / L::width; ++v) {
     const Random<L> random = load_random<L, Rule>(pass.reads, bits, v);
-    Element<L, Rule> e{};
+    Element<L, Rule> e;
     e.param = load<L, P>(at.param, v);
     e.grad = load<L, G>(at.grad, v);
     for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L, S>(at.states[k], v);
-    typename L::F stored = e.param;
-    if (trace != nullptr) {
-      record<L>(trace->grad, v, unscale<L>(s, e.grad));
-      record<L>(trace->old, v, e.param);
-    }
+    const typename L::F old = e.param;
+    typename L::F stored = old;
     update<L, Rule>(row, pass.noisy, random, e);
-    if (pass.stores) {
+    if constexpr (stores) {
       if (s.lr != 0.0f) stored = store<L, P>(at.param, v, e.param, s.stochastic_param, random.param);
       for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
     }
-    if (trace != nullptr) {
-      record<L>(trace->displacement, v, e.displacement);
-      record<L>(trace->delta, v, e.delta);
-      record<L>(trace->noise, v, moving_noise<L, Rule>(row, random.noise));
-      record<L>(trace->param, v, e.param);
-      record<L>(trace->stored, v, stored);
+    if constexpr (observed) {
+      const typename L::F noise = moving_noise<L, Rule>(row, random.noise);
+      observation.template add<stores>(v, {unscale<L>(s, e.grad), e.displacement, e.delta, noise, old, e.param, stored});
     }
   }
 }
@@ -144,9 +137,10 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
 }
 
 // What a step contains is known before its first element. The two usual kinds are compiled without the branches of what they
-// lack, which are a third of their instructions: nothing random or quantized; and noise, every 16-bit tensor rounded
-// stochastically, with or without an update quantizer. An observed step is of any kind.
-enum class Kind { any, plain, langevin, observed };
+// lack, which are a third of their instructions: nothing random, with or without an update quantizer to nearest; and noise, every
+// 16-bit tensor rounded stochastically, with or without an update quantizer. Of any kind are an observed step and one that is
+// only looked at, ahead of being taken.
+enum class Kind { any, plain, langevin, observed, ahead };
 
 template <class Rule, class P, class S>
 QL_HD Kind kind_of(const Scalars& s, bool noisy) {
@@ -155,16 +149,18 @@ QL_HD Kind kind_of(const Scalars& s, bool noisy) {
   if (s.grad_rounding != GridRounding::off) return Kind::any;
   if (noisy && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
   const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
-  return random || s.update_rounding != GridRounding::off ? Kind::any : Kind::plain;
+  const bool simple = s.update_rounding == GridRounding::off || s.update_rounding == GridRounding::nearest;
+  return random || !simple ? Kind::any : Kind::plain;
 }
 
 // Tells the compiler what a kind means.
 template <Kind kind>
 QL_HD void assume(Scalars& s, bool& noisy) {
-  if (kind == Kind::any || kind == Kind::observed) return;
+  if (kind != Kind::plain && kind != Kind::langevin) return;
   s.grad_rounding = GridRounding::off;
   s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
-  if (kind == Kind::plain) s.update_rounding = GridRounding::off;
+  if (kind == Kind::plain && s.update_rounding != GridRounding::off) s.update_rounding = GridRounding::nearest;
+  if (kind == Kind::langevin) s.compensation = 0.0f;
 }
 
 template <class Rule>
@@ -176,11 +172,11 @@ QL_HD bool is_noisy(const Launch& launch, const Chunk& chunk, const Scalars& s) 
   return launch.tensors[chunk.tensor].noise && s.noise_scale > 0.0f;
 }
 
-// Which draws and statistics a pass needs.
+// Which draws a pass needs.
 template <class Rule, class P, class S>
-QL_HD Pass plan_pass(const Scalars& s, bool noisy, const Observer* observer) {
-  Pass pass{noisy, observer == nullptr || observer->stores, list_reads<Rule, P, S>(s, noisy)};
-  if (!pass.stores) {  // what comes after the displacement is not looked at
+QL_HD Pass plan_pass(const Scalars& s, bool noisy, bool stores) {
+  Pass pass{noisy, list_reads<Rule, P, S>(s, noisy)};
+  if (!stores) {  // what comes after the displacement is not looked at
     pass.noisy = pass.reads.noise = noisy && Rule::site == NoiseSite::velocity;
     pass.reads.slots[kParam] = pass.reads.slots[kUpdate] = false;
     for (int k = 0; k < kMaxStates; ++k) pass.reads.slots[kState + k] = false;
@@ -190,30 +186,31 @@ QL_HD Pass plan_pass(const Scalars& s, bool noisy, const Observer* observer) {
 
 template <Kind kind, class L, class Rule, class P, class G, class S>
 void step_chunk(const Launch& launch, const Chunk& chunk) {
-  constexpr bool observed = kind == Kind::observed;
+  constexpr bool observed = kind == Kind::observed || kind == Kind::ahead, stores = kind != Kind::ahead;
   const Tensor& tensor = launch.tensors[chunk.tensor];
   Row<Rule> row = row_at<Rule>(launch, chunk);  // a copy: stores to the tensors do not alias it
   Scalars& s = row.common;
-  if (kind == Kind::any || observed) s.compensation = launch.compensations ? launch.compensations[chunk.tensor] : 0.0f;
+  s.compensation = launch.compensations && stores ? launch.compensations[chunk.tensor] : 0.0f;
   bool noisy = is_noisy(launch, chunk, s);
   assume<kind>(s, noisy);
-  const Pass pass = plan_pass<Rule, P, S>(s, noisy, observed ? launch.observer : nullptr);
+  const Pass pass = plan_pass<Rule, P, S>(s, noisy, stores);
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
   const Draws<L> draws(at, s.noise, static_cast<uint32_t>(first / kGroup >> 32), pass.reads, bits);
   Edge<L, Rule, P, G, S> edge;
-  Observation<L, observed> observation(launch, chunk, first,
-                                       Watched{s.update_rounding != GridRounding::off || !pass.stores, pass.stores, noisy,
-                                               sizeof(typename P::Bits) == 2 && s.lr != 0.0f});
+  const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy,
+                        sizeof(typename P::Bits) == 2 && s.lr != 0.0f};
+  Observation<L, observed> observation(launch, chunk, first, watched);
   for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
     if (draws.any()) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
     const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
     const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
     const bool partial = to - from < kBlock<L>;
-    step_block<L, Rule>(row, pass, bits, partial ? edge.load(memory, from, to) : memory, observation.trace());
-    if (partial && pass.stores) edge.store(memory, from, to);
-    observation.add(block, static_cast<int>(from), static_cast<int>(to), last);
+    observation.begin(block, static_cast<int>(from), static_cast<int>(to));
+    step_block<stores, L, Rule>(row, pass, bits, partial ? edge.load(memory, from, to) : memory, observation);
+    if (partial && stores) edge.store(memory, from, to);
+    observation.end(block, last);
   }
 }
 
@@ -223,10 +220,11 @@ void step_chunks(const Launch& launch, int64_t first, int64_t last) {
   for (int64_t i = first; i < last; ++i) {
     const Chunk& chunk = launch.chunks[i];
     const Scalars& s = row_at<Rule>(launch, chunk).common;
-    const bool compensated = launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f;
-    Kind kind = usual && !compensated ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
-    if (launch.observer != nullptr) kind = Kind::observed;
+    Kind kind = usual ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
+    if (kind == Kind::langevin && launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f) kind = Kind::any;
+    if (launch.observer != nullptr) kind = launch.observer->stores ? Kind::observed : Kind::ahead;
     if (kind == Kind::observed) step_chunk<Kind::observed, L, Rule, P, G, S>(launch, chunk);
+    if (kind == Kind::ahead) step_chunk<Kind::ahead, L, Rule, P, G, S>(launch, chunk);
     if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, G, S>(launch, chunk);
     if constexpr (usual) {
       if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, G, S>(launch, chunk);

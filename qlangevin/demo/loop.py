@@ -63,11 +63,6 @@ class LiveRun:
     epoch: int = 0
 
 
-def count_steps(data: ImageData, settings: Settings) -> int:
-    """Return the number of whole mini-batches in one epoch; the remainder waits for the next shuffle."""
-    return len(data.train_labels) // settings.batch_size
-
-
 def scale_lr(step: int, total: int) -> float:
     """Return the schedule's factor in [0, 1]: linear for a fifth of the steps, then half a cosine down."""
     warmup = max(1, total // 5)
@@ -81,9 +76,9 @@ def start_run(run: Run, data: ImageData, settings: Settings) -> LiveRun:
     model = build_model(data.train_images.shape[1:], NUM_CLASSES, settings.seed)
     weights = store_weights(model, run.param_dtype)
     optimizer = run.make_optimizer(weights, settings)
-    total = count_steps(data, settings) * settings.epochs
+    total = settings.batches * settings.epochs
     # At both ends of the schedule updates fall below half a bf16 spacing, and rounding to nearest loses them.
-    scheduler = LambdaLR(optimizer, lambda step: scale_lr(step, total))
+    scheduler = LambdaLR(optimizer, lambda step: 1.0 if run.constant_lr else scale_lr(step, total))
     return LiveRun(run, model, weights, optimizer, scheduler, RunResult(run.name))
 
 
@@ -101,7 +96,7 @@ def train_epoch_(live: LiveRun, data: ImageData, settings: Settings, advance: Ca
     order = torch.randperm(len(data.train_labels), generator=generator)
     scale = measure_pixels(data)
     live.model.train()
-    for step in range(count_steps(data, settings)):
+    for step in range(settings.batches):
         batch = order[step * settings.batch_size : (step + 1) * settings.batch_size]
         loss = _take_step(live, normalize(data.train_images[batch], scale), data.train_labels[batch])
         advance(loss)

@@ -18,6 +18,7 @@ class Settings:
     Args:
         epochs: passes over the training images.
         batch_size: images per step.
+        batches: steps per epoch, whole mini-batches; the remainder waits for the next shuffle.
         seed: of the initial weights, of the order of the images and of the optimizers' draws.
         lr: the peak of the schedule.
         momentum: in [0, 1).
@@ -27,6 +28,7 @@ class Settings:
 
     epochs: int
     batch_size: int
+    batches: int
     seed: int
     lr: float
     momentum: float
@@ -42,11 +44,13 @@ class Run:
         name: for the command line, the table and the legend.
         param_dtype: the type in which the weights are stored.
         make_optimizer: builds the optimizer over the stored weights.
+        constant_lr: keeps the learning rate at its peak, for an optimizer that cools by itself.
     """
 
     name: str
     param_dtype: torch.dtype
     make_optimizer: Callable[[NamedParameters, Settings], Optimizer]
+    constant_lr: bool = False
 
 
 def make_sgd(weights: NamedParameters, settings: Settings) -> Optimizer:
@@ -72,6 +76,38 @@ def make_sgld(weights: NamedParameters, settings: Settings, *, noise: bool) -> O
     return optimizer
 
 
+def make_cool_momentum(weights: NamedParameters, settings: Settings) -> Optimizer:
+    """Build qlangevin's CoolMomentum: a constant learning rate, the momentum falling from 0.99 to 0."""
+    from qlangevin import CoolMomentum, schedules  # noqa: PLC0415  the package imports the demo only to run it
+
+    optimizer: Optimizer = CoolMomentum(
+        weights,
+        lr=settings.lr,
+        momentum=schedules.Cooling(total_steps=settings.epochs * settings.batches),
+        weight_decay=settings.weight_decay,
+        state_dtype=torch.bfloat16,
+        seed=settings.seed,
+    )
+    return optimizer
+
+
+def make_quantized_sgd(weights: NamedParameters, settings: Settings) -> Optimizer:
+    """Build qlangevin's QuantizedSGD with the published resolution and compensation, with momentum."""
+    from qlangevin import QuantizedSGD, quantizers  # noqa: PLC0415  the package imports the demo only to run it
+
+    optimizer: Optimizer = QuantizedSGD(
+        weights,
+        lr=settings.lr,
+        momentum=settings.momentum,
+        update_quantizer=quantizers.Grid(quantizers.LogResolution(settings.batches)),
+        compensation=quantizers.Compensation(0.2 * settings.epochs, settings.batches),
+        weight_decay=settings.weight_decay,
+        state_dtype=torch.bfloat16,
+        seed=settings.seed,
+    )
+    return optimizer
+
+
 RUNS: tuple[Run, ...] = (
     Run("sgd-fp32", torch.float32, make_sgd),
     Run("sgd-bf16-nearest", torch.bfloat16, make_sgd),
@@ -81,4 +117,6 @@ RUNS: tuple[Run, ...] = (
         lambda weights, settings: make_sgld(weights, settings, noise=False),
     ),
     Run("sgld-bf16-warm", torch.bfloat16, lambda weights, settings: make_sgld(weights, settings, noise=True)),
+    Run("cool-momentum-bf16", torch.bfloat16, make_cool_momentum, constant_lr=True),
+    Run("quantized-sgd-bf16", torch.bfloat16, make_quantized_sgd),
 )

@@ -21,7 +21,6 @@ from qlangevin.demo.loop import (
     LiveRun,
     RunResult,
     capture_run,
-    count_steps,
     restore_run_,
     start_run,
     train_epoch_,
@@ -101,13 +100,13 @@ def _run_demo(args: argparse.Namespace) -> int:
     start = time.perf_counter()
     data = load_images(args.data_dir, args.limit)
     settings = choose_settings(args, data)
-    if count_steps(data, settings) < 1:
+    if settings.batches < 1:
         raise DataError(f"{len(data.train_labels)} training images are less than one batch of {settings.batch_size}")
     runs = [entry for entry in RUNS if entry.name in args.runs]
     shape = " x ".join(str(extent) for extent in data.train_images.shape[1:])
     print(f"{data.name}: {len(data.train_labels)} training and {len(data.test_labels)} test images of {shape}")
     print(
-        f"{settings.epochs} epochs of {count_steps(data, settings)} steps, batch {settings.batch_size}, "
+        f"{settings.epochs} epochs of {settings.batches} steps, batch {settings.batch_size}, "
         f"lr up to {settings.lr} and down to 0, momentum {settings.momentum}, "
         f"weight decay {settings.weight_decay}, temperature of the warm run {settings.temperature:.2g}",
         flush=True,
@@ -115,7 +114,7 @@ def _run_demo(args: argparse.Namespace) -> int:
     results = compare_runs(runs, data, settings, args.checkpoint)
     print(report.format_table(results))
     print(f"{time.perf_counter() - start:.0f} s in all")
-    report.draw_curves(results, data.name, count_steps(data, settings), args.out)
+    report.draw_curves(results, data.name, settings.batches, args.out)
     print(f"curves: {args.out}")
     if args.json is not None:
         report.write_json(args.json, results, describe_config(runs, data, settings))
@@ -131,6 +130,7 @@ def choose_settings(args: argparse.Namespace, data: ImageData) -> Settings:
     return Settings(
         epochs=args.epochs if args.epochs is not None else _EPOCHS[data.name],
         batch_size=args.batch_size,
+        batches=len(data.train_labels) // args.batch_size,
         seed=args.seed,
         lr=_LR,
         momentum=_MOMENTUM,
@@ -155,7 +155,7 @@ def compare_runs(runs: Sequence[Run], data: ImageData, settings: Settings, check
     position = Checkpoint(config) if checkpoint_path is None else load_checkpoint(checkpoint_path, config)
     results, live = _resume(checkpoint_path, position, runs, data, settings)
     done = settings.epochs * len(results) + (live.epoch if live else 0)
-    with _open_bar(count_steps(data, settings), done, settings.epochs * len(runs)) as bar:
+    with _open_bar(settings.batches, done, settings.epochs * len(runs)) as bar:
 
         def advance(loss: float) -> None:
             bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)

@@ -53,7 +53,8 @@ class LangevinOptimizer(Optimizer):
         check_backend_name(backend)
         self.backend = backend
         self._executions = Executions()
-        self._measures = False
+        self._every = 0  # of so many steps one is measured
+        self._unmeasured = 0  # steps since
         self._observed: Observed | None = None
         defaults = {**COMMON_DEFAULTS, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
@@ -165,20 +166,33 @@ class LangevinOptimizer(Optimizer):
             return
         clipping.apply(execution, step_input, inverse_scale)
         exponents = displacements.apply(execution, step_input)
-        self._observed = execution.step(step_input, self._measures)
+        self._unmeasured += 1
+        measures = 0 < self._every <= self._unmeasured
+        observed = execution.step(step_input, measures)
+        if measures:
+            self._observed, self._unmeasured = observed, 0
         for index, exponent in exponents.items():
             self.param_groups[index][hyper.EXPONENT] = exponent
 
-    def collect_metrics(self, enabled: bool = True) -> None:
-        """Whether the following steps measure what ``metrics`` reports; off at first, and then free."""
-        self._measures = enabled
-        self._observed = None
+    def collect_metrics(self, every: int = 1) -> None:
+        """Whether the following steps measure what ``metrics`` reports; off at first, and then free.
 
-    def metrics(self) -> Metrics:
-        """What the last step measured, of each tensor and of each group, on their devices.
+        Args:
+            every: measures the next step and then every so many; 0 or False for none. A step that measures takes longer (see
+                docs/architecture.md), so that a training run may want every tenth.
 
         Raises:
-            HyperparameterError: there was no step since collect_metrics().
+            HyperparameterError: `every` is not an integer of at least 0.
+        """
+        if not isinstance(every, int) or every < 0:
+            raise HyperparameterError(f"every must be an integer of at least 0, got {every!r}")
+        self._every, self._unmeasured, self._observed = int(every), int(every), None
+
+    def metrics(self) -> Metrics:
+        """What the last measured step did, by tensor and by group, on their devices.
+
+        Raises:
+            HyperparameterError: no step was measured since collect_metrics().
         """
         if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")
@@ -205,8 +219,8 @@ class LangevinOptimizer(Optimizer):
         super().__setstate__(saved)
         self._executions = Executions()
         self._constructed = True
-        self.__dict__.setdefault("_measures", False)
-        self._observed = None
+        self.__dict__.setdefault("_every", 0)
+        self._unmeasured, self._observed = self._every, None
         for group in self.param_groups:
             for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
                 group.setdefault(name, value)

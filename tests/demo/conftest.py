@@ -44,7 +44,7 @@ def tiny_data() -> ImageData:
 @pytest.fixture
 def settings() -> Settings:
     """Three epochs of two steps."""
-    return Settings(epochs=3, batch_size=16, seed=3, lr=0.05, momentum=0.9, weight_decay=1e-3, temperature=1e-4)
+    return Settings(epochs=3, batch_size=16, batches=2, seed=3, lr=0.05, momentum=0.9, weight_decay=1e-3, temperature=1e-4)
 
 
 @pytest.fixture

@@ -1,0 +1,168 @@
+"""What is timed: one row a case. A new optimizer is one row of CASES; its bytes are counted from its states."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.nn import Parameter
+
+from .. import SGLD, CoolMomentum, QuantizedSGD
+from ..backends import explain_backends
+from ..optim.base import LangevinOptimizer
+from ..quantizers import Compensation, Grid
+from ..schedules import Cooling
+
+LR = 1e-3
+MOMENTUM = 0.9
+TEMPERATURE = 1e-4
+
+
+class Stepper(Protocol):
+    """What a case needs of an optimizer."""
+
+    @property
+    def state(self) -> Mapping[Any, Any]:
+        """For each parameter its states by name."""
+
+    def step(self) -> object:
+        """Takes one step."""
+
+
+Make = Callable[[list[Parameter]], Stepper]
+
+
+@dataclass(frozen=True)
+class Package:
+    """A distribution that a rival's row needs: the name to import and the name to install."""
+
+    module: str
+    install: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One optimizer to time.
+
+    Args:
+        name: unique; what ``--cases`` looks in.
+        dtype: of parameters and gradients.
+        make: the optimizer of given parameters, which have gradients.
+        family: "torch", "eager", "qlangevin" or "rival": the colour of its bar, and whether the self-test guards it.
+        needs: the package of a rival, or None.
+    """
+
+    name: str
+    dtype: torch.dtype
+    make: Make
+    family: str = "qlangevin"
+    needs: Package | None = None
+
+
+def kernel_backend(device: torch.device) -> str | None:
+    """The backend whose kernels are timed on a device: the first usable one, the slow reference apart; None if none is."""
+    reasons = explain_backends(device, (torch.float32,) * 3)
+    return next((name for name, why in reasons.items() if why is None and name != "reference"), None)
+
+
+def ours(optimizer: Callable[..., Stepper], **options: Any) -> Make:
+    """An optimizer of this package with the given options, on the backend with kernels."""
+    return lambda params: optimizer(params, lr=LR, seed=0, backend=kernel_backend(params[0].device) or "auto", **options)
+
+
+def measured(make: Make) -> Make:
+    """The same, every step of which collects metrics."""
+
+    def make_measured(params: list[Parameter]) -> Stepper:
+        optimizer = make(params)
+        assert isinstance(optimizer, LangevinOptimizer)
+        optimizer.collect_metrics()
+        return optimizer
+
+    return make_measured
+
+
+def torch_sgd(**options: bool) -> Make:
+    """torch.optim.SGD with momentum."""
+    return lambda params: torch.optim.SGD(params, lr=LR, momentum=MOMENTUM, **options)
+
+
+def rival(module: str, name: str, **options: Any) -> Make:
+    """An optimizer of another package, imported when it is made."""
+    return lambda params: getattr(importlib.import_module(module), name)(params, lr=LR, **options)
+
+
+class EagerLangevin:
+    """The loop that Langevin libraries run: two operations and a random tensor for each parameter."""
+
+    def __init__(self, params: list[Parameter]) -> None:
+        self.params = params
+        self.state: dict[Any, Any] = {}
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Takes one step."""
+        for param in self.params:
+            assert param.grad is not None
+            param.add_(param.grad, alpha=-LR)
+            param.add_(torch.randn_like(param), alpha=math.sqrt(2 * LR * TEMPERATURE))
+
+
+F32, BF16 = torch.float32, torch.bfloat16
+# Without noise; weights and states rounded to nearest, as the others do. Temperature, grids and rounding are added by row.
+STILL: dict[str, Any] = {"temperature": 0.0, "momentum": MOMENTUM, "param_rounding": "nearest", "state_rounding": "nearest"}
+WARM = {**STILL, "temperature": TEMPERATURE}
+PLAIN = {**WARM, "momentum": 0.0}
+NEAREST_GRID: dict[str, Any] = {"update_quantizer": Grid(2.0**20, "nearest")}
+STOCHASTIC_GRID: dict[str, Any] = {"update_quantizer": Grid(2.0**20, "stochastic")}
+COOL: dict[str, Any] = {"param_rounding": "nearest", "state_rounding": "nearest", "momentum": Cooling(10**9)}
+QUANTIZED: dict[str, Any] = {**STILL, **NEAREST_GRID, "compensation": None}
+COMPENSATED: dict[str, Any] = {**QUANTIZED, "compensation": Compensation(1e6, 1000)}
+SR = {"param_rounding": "stochastic", "state_rounding": "stochastic"}
+
+CASES: tuple[Case, ...] = (
+    Case("torch SGD for-loop", F32, torch_sgd(foreach=False), "torch"),
+    Case("torch SGD foreach", F32, torch_sgd(foreach=True), "torch"),
+    Case("torch SGD fused", F32, torch_sgd(fused=True), "torch"),
+    Case("eager Langevin loop", F32, EagerLangevin, "eager"),
+    Case("SGLD noise", F32, ours(SGLD, **PLAIN)),
+    Case("SGLD momentum", F32, ours(SGLD, **STILL)),
+    Case("SGLD momentum + noise", F32, ours(SGLD, **WARM)),
+    Case("SGLD momentum + noise + nearest grid", F32, ours(SGLD, **WARM, **NEAREST_GRID)),
+    Case("SGLD momentum + noise + stochastic grid", F32, ours(SGLD, **WARM, **STOCHASTIC_GRID)),
+    Case("SGLD momentum + clipping", F32, ours(SGLD, **STILL, max_grad_norm=1.0)),
+    Case("SGLD momentum + metrics", F32, measured(ours(SGLD, **STILL))),
+    Case("CoolMomentum", F32, ours(CoolMomentum, **COOL)),
+    Case("QuantizedSGD momentum", F32, ours(QuantizedSGD, **QUANTIZED)),
+    Case("QuantizedSGD momentum + compensation", F32, ours(QuantizedSGD, **COMPENSATED)),
+    # --- further optimizers of this package, float32: here ---
+    Case("torch SGD fused bf16", BF16, torch_sgd(fused=True), "torch"),
+    Case("eager Langevin loop bf16", BF16, EagerLangevin, "eager"),
+    Case("SGLD noise bf16 SR", BF16, ours(SGLD, **{**PLAIN, **SR})),
+    Case("SGLD momentum bf16", BF16, ours(SGLD, **STILL)),
+    Case("SGLD momentum + noise bf16 SR", BF16, ours(SGLD, **{**WARM, **SR})),
+    Case("SGLD momentum + noise + nearest grid bf16 SR", BF16, ours(SGLD, **{**WARM, **SR}, **NEAREST_GRID)),
+    Case("SGLD momentum + noise + stochastic grid bf16 SR", BF16, ours(SGLD, **{**WARM, **SR}, **STOCHASTIC_GRID)),
+    Case("CoolMomentum bf16 SR", BF16, ours(CoolMomentum, **{**COOL, **SR})),
+    Case("QuantizedSGD momentum bf16 SR", BF16, ours(QuantizedSGD, **{**QUANTIZED, **SR})),
+    # --- further optimizers of this package, bfloat16: here ---
+    # --- other packages: timed where they are installed, named where they are not ---
+    Case(
+        "bitsandbytes SGD 8-bit state",
+        F32,
+        rival("bitsandbytes.optim", "SGD8bit", momentum=MOMENTUM),
+        "rival",
+        Package("bitsandbytes", "bitsandbytes"),
+    ),
+    Case(
+        "torch-sgld momentum + noise",
+        F32,
+        rival("torch_sgld", "SGLD", momentum=1 - MOMENTUM, temperature=TEMPERATURE),  # it takes the friction
+        "rival",
+        Package("torch_sgld", "torch-sgld"),
+    ),
+)
