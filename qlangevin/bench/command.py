@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 
+from ..arguments import parse_count, parse_file, parse_picture
 from ..backends.native import check_cpu_path
 from ..errors import QlangevinError
 from .admission import LeftOut, admit, describe_error
 from .cases import CASES, Case
 from .machine import describe_machine
 from .measure import Settings, measure_list
-from .picture import PICTURES, draw
+from .picture import draw
 from .report import LEGEND, Report, format_list, format_machine, format_omissions, write_json
 from .shapes import LISTS
 
@@ -34,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = list(LISTS)
     add("--lists", nargs="+", choices=names, default=names, metavar="LIST", help=f"of {', '.join(names)} (default all)")
     add("--cases", nargs="+", metavar="WORD", help="only cases whose name holds one of these words")
-    add("--rounds", type=_parse_count, metavar="N", help="of each list (default 15; down to 5 where that takes over 20 s)")
-    add("--threads", type=_parse_count, metavar="N", help="of torch and of the kernels (default torch's)")
+    add("--rounds", type=parse_count, metavar="N", help="of each list (default 15; down to 5 where that takes over 20 s)")
+    add("--threads", type=parse_count, metavar="N", help="of torch and of the kernels (default torch's)")
     add("--device", choices=DEVICES, default="cpu", help="default cpu")
-    add("--json", type=_parse_file, metavar="FILE", help="write all figures here, with the machine and the versions")
-    add("--plot", type=_parse_picture, metavar="FILE", help="draw them here: .png, .svg or .pdf")
+    add("--json", type=parse_file, metavar="FILE", help="write all figures here, with the machine and the versions")
+    add("--plot", type=parse_picture, metavar="FILE", help="draw them here: .png, .svg or .pdf")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,32 +140,3 @@ def _save(args: argparse.Namespace, report: Report) -> None:
 def _show_progress(text: str) -> None:
     if sys.stderr.isatty():  # a line that the next one replaces
         print(f"\r{text:<40}\r", end="", file=sys.stderr, flush=True)
-
-
-def _parse_count(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-    if not 1 <= value < 2**31:
-        raise argparse.ArgumentTypeError(f"{value} is not in [1, {2**31})")
-    return value
-
-
-def _parse_file(text: str) -> Path:
-    path = Path(text)
-    # Checked now: to find out after minutes of timing that the figures have no place to go is no use.
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{path.parent} is not a folder")
-    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written")
-    return path
-
-
-def _parse_picture(text: str) -> Path:
-    path = _parse_file(text)
-    if path.suffix not in PICTURES:
-        raise argparse.ArgumentTypeError(f"{text} does not end in {', '.join(PICTURES)}")
-    return path

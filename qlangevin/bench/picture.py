@@ -9,7 +9,6 @@ from typing import Any
 from .measure import Figures, ListResult
 from .report import Report, fused_ms, is_noisy
 
-PICTURES = (".png", ".svg", ".pdf")
 # Okabe and Ito's palette, readable with every common colour blindness.
 COLORS = {"torch": "#7F7F7F", "eager": "#D55E00", "qlangevin": "#0072B2", "rival": "#CC79A7"}
 MEANINGS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import torch
 
+from qlangevin.arguments import parse_count, parse_file, parse_integer, parse_picture
 from qlangevin.demo import report
 from qlangevin.demo.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from qlangevin.demo.data import CIFAR10, DIGITS, FASHION_MNIST, DataError, ImageData, load_images
@@ -29,7 +29,6 @@ from qlangevin.demo.runs import RUNS, Run, Settings
 
 __all__ = ["RUNS", "CheckpointError", "DataError", "add_arguments", "compare_runs", "run"]
 
-_PICTURES = (".png", ".svg", ".pdf")
 _EPOCHS = {FASHION_MNIST: 2, CIFAR10: 3, DIGITS: 20}
 # Small on purpose, so that there are updates for bf16 to lose: on Fashion-MNIST SGD on bf16 weights ends 1.1
 # points below fp32 at 0.005, 0.7 points at 0.01, and level with it at 0.05.
@@ -49,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of Fashion-MNIST (IDX) or CIFAR-10 (binary) files",
     )
-    add("--epochs", type=_parse_count, metavar="N", help="passes over the images (default: by data set)")
+    add("--epochs", type=parse_count, metavar="N", help="passes over the images (default: by data set)")
     add("--batch-size", type=_parse_batch_size, default=64, metavar="N", help="images per step (default 64)")
-    add("--limit", type=_parse_count, metavar="N", help="use only the first N training images")
+    add("--limit", type=parse_count, metavar="N", help="use only the first N training images")
     add(
         "--seed",
         type=_parse_seed,
@@ -59,15 +58,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of weights, image order and noise (default 0)",
     )
-    add("--checkpoint", type=_parse_file, metavar="FILE", help="save here after each epoch, resume from here")
+    add("--checkpoint", type=parse_file, metavar="FILE", help="save here after each epoch, resume from here")
     add(
         "--out",
-        type=_parse_picture,
+        type=parse_picture,
         default=Path("demo.png"),
         metavar="FILE",
         help="curves (default demo.png)",
     )
-    add("--json", type=_parse_file, metavar="FILE", help="write the results here too")
+    add("--json", type=parse_file, metavar="FILE", help="write the results here too")
     add("--no-floors", action="store_true", help="do not fail when an accuracy is too low")
     names = [entry.name for entry in RUNS]
     add("--runs", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
@@ -200,42 +199,9 @@ def _open_bar(steps: int, done_epochs: int, epochs: int) -> Any:
     return tqdm(total=steps * epochs, initial=steps * done_epochs, unit="step", **times)
 
 
-def _parse_count(text: str) -> int:
-    return _parse_integer(text, 1, 2**31)
-
-
 def _parse_batch_size(text: str) -> int:
-    return _parse_integer(text, 2, 2**31)  # batch norm has no variance of one image
+    return parse_integer(text, 2)  # batch norm has no variance of one image
 
 
 def _parse_seed(text: str) -> int:
-    return _parse_integer(text, 0, 2**31)
-
-
-def _parse_integer(text: str, low: int, high: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
-    if not low <= value < high:
-        raise argparse.ArgumentTypeError(f"{value} is not in [{low}, {high})")
-    return value
-
-
-def _parse_file(text: str) -> Path:
-    path = Path(text)
-    # Checked now: to find out after minutes of training that the result has no place to go is no use.
-    if path.is_dir():
-        raise argparse.ArgumentTypeError(f"{text} is a folder")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"{path.parent} is not a folder")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{text} cannot be written")
-    return path
-
-
-def _parse_picture(text: str) -> Path:
-    path = _parse_file(text)
-    if path.suffix not in _PICTURES:
-        raise argparse.ArgumentTypeError(f"{text} does not end in {', '.join(_PICTURES)}")
-    return path
+    return parse_integer(text, 0)

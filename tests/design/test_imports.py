@@ -15,6 +15,7 @@ from .sources import ROOT, list_files, name_of, parse
 # "torch" and the like are other distributions; everything else is a module of qlangevin.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "arguments": set(),
     "scalar_values": set(),
     "schedules": {"errors", "scalar_values"},
     "quantizers": {"errors", "scalar_values"},
