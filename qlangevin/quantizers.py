@@ -170,7 +170,7 @@ class Compensation:
         batches_per_epoch: steps in an epoch; or the data loader, whose length is taken.
         slope: in (0, inf), per epoch.
         envelope: "tanh" or "sigmoid".
-        norm: "tensor" for the norm of each tensor's h, "global" for that of the h of all tensors that are stepped, of every group.
+        norm: "tensor" for the norm of each tensor's h, "global" for that of all tensors that are stepped, of every group.
 
     Raises:
         HyperparameterError: a value out of range, an unknown name.
