@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +36,7 @@ class Laboratory:
         )
         self.optimizer.step()
         found = self.optimizer._executions.latest
-        assert found is not None and isinstance(found.watch.test, _native.Watch)
+        assert found is not None and isinstance(found.watch.test, _native.Watch if watch.native else watch.SlowTest)
         self.seen, self.native = found.watch.seen, found.watch.test
         self.slow = watch.SlowTest(self.seen, [param.grad for param in self.seen.params if param.grad is not None])
 
@@ -126,6 +127,14 @@ def assign_data(param: Parameter, data: Tensor) -> None:
     param.grad.data = data
 
 
+def free_inside(lab: Laboratory, index: int, form: Tensor) -> None:
+    """Gives a gradient of this form inside a larger storage, and frees that: the view keeps an address, its offset."""
+    grad = torch.randn(100).as_strided(form.shape, form.stride(), 32)
+    replace_grad(lab, index, grad)
+    grad.untyped_storage().resize_(0)
+    assert grad.data_ptr() == 128
+
+
 # What calls for another plan.
 CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "no gradient": lambda lab: replace_grad(lab, 1, None),
@@ -142,6 +151,8 @@ CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "a gradient resized": lambda lab: lab.params[0].grad.resize_(2, 3),  # type: ignore[union-attr]
     "a gradient's dtype": lambda lab: assign_data(lab.params[0], torch.zeros(4, 3, dtype=torch.float16)),
     "a gradient's memory freed": lambda lab: lab.params[0].grad.untyped_storage().resize_(0),  # type: ignore[union-attr]
+    "the memory of a gradient inside a larger tensor freed": lambda lab: free_inside(lab, 1, torch.randn(5)),
+    "the memory of a gradient in another order freed": lambda lab: free_inside(lab, 0, torch.randn(3, 4).t()),
     "a gradient of zeros that are not stored": lambda lab: replace_grad(lab, 1, torch._efficientzerotensor((5,))),
     "a gradient that is its parameter": lambda lab: replace_grad(lab, 0, lab.params[0].detach()),
     "a gradient inside another parameter": lambda lab: replace_grad(lab, 1, lab.params[0].detach().view(-1)[7:]),
@@ -198,6 +209,23 @@ def test_wrong_gradients(kind: str) -> None:
     lab = Laboratory()
     WRONG_GRADS[kind][0](lab.params[0])
     assert lab.ask() is None
+
+
+@pytest.mark.parametrize("kind", [tuple, collections.UserList])
+@pytest.mark.parametrize("module", [_native, None])
+def test_groups_whose_parameters_are_no_list(kind: type, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "native", module)
+    lab = Laboratory()
+    group = lab.optimizer.param_groups[0]
+    group["params"] = kind(group["params"])
+    for _ in range(2):
+        lab.optimizer.step()
+    latest = lab.optimizer._executions.latest
+    lab.optimizer.step()
+    assert lab.optimizer._executions.latest is latest and int(lab.state(0)["step"]) == 4
+    group["params"] = kind(list(group["params"])[1:])
+    lab.optimizer.step()
+    assert int(lab.state(0)["step"]) == 4 and int(lab.state(1)["step"]) == 5
 
 
 def test_an_address_that_was_copied_from_is_no_address_known_to_be_apart() -> None:
