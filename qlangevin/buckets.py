@@ -125,7 +125,7 @@ def has_memory(tensor: Tensor) -> bool:
 def end_of(tensor: Tensor) -> int:
     """One past the last element of a tensor that has any, counted from the beginning of its storage."""
     steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.storage_offset() + steps + 1
+    return int(tensor.storage_offset()) + steps + 1
 
 
 def is_dense(tensor: Tensor) -> bool:
