@@ -1,5 +1,5 @@
 // The cheap test, each step, that a cached plan still describes its optimizer, in one pass over all tensors.
-// The same as SlowWatch in qlangevin/watch.py, which says what is tested and why.
+// The same as SlowTest in qlangevin/watch.py, which says what is tested and why.
 #pragma once
 
 #include <pybind11/pybind11.h>
