@@ -38,10 +38,12 @@ bool same_sizes(const int64_t* a, const int64_t* b, int32_t count) {
   return true;
 }
 
-bool same_members(PyObject* list, PyObject* members) {
-  if (static_cast<size_t>(PyList_GET_SIZE(list)) != size_of(members)) return false;
+// params: a list, or a tuple that the user put in its place.
+bool same_members(PyObject* params, PyObject* members) {
+  if (static_cast<size_t>(PySequence_Fast_GET_SIZE(params)) != size_of(members)) return false;
+  PyObject** now = PySequence_Fast_ITEMS(params);
   for (size_t i = 0; i < size_of(members); ++i)
-    if (PyList_GET_ITEM(list, static_cast<Py_ssize_t>(i)) != item_of(members, i)) return false;
+    if (now[i] != item_of(members, i)) return false;
   return true;
 }
 
@@ -66,14 +68,19 @@ bool dicts_hold(PyObject* seen, const py::dict& state) {
 
 }  // namespace
 
-Watch::Watch(const py::tuple& seen, const py::tuple& grads, const py::capsule& exchange, py::object is_neg)
+Watch::Watch(const py::tuple& seen, const py::tuple& grads, const py::capsule& exchange, py::object is_neg, py::object has_memory)
     : look_(dlpack::find_look(PyCapsule_GetPointer(exchange.ptr(), dlpack::kCapsule))),
       is_neg_(std::move(is_neg)),
+      has_memory_(std::move(has_memory)),
       grad_name_(py::reinterpret_steal<py::object>(PyUnicode_InternFromString("grad"))) {
   if (PyErr_Occurred()) throw py::error_already_set();
   if (look_ == nullptr) throw std::invalid_argument("the tensors' library has no DLPack exchange of this version");
   if (seen.size() != kFields || grads.size() != size_of(field(seen.ptr(), kParams)))
     throw std::invalid_argument("one gradient for each parameter is needed");
+  for (size_t i = 0; i < size_of(field(seen.ptr(), kGroupLists)); ++i) {
+    PyObject* params = item_of(field(seen.ptr(), kGroupLists), i);
+    if (!PyList_Check(params) && !PyTuple_Check(params)) throw std::invalid_argument("a group's parameters are no list");
+  }
   for (size_t i = 0; i < grads.size(); ++i) {
     remember(item_of(field(seen.ptr(), kParams), i), params_);
     remember(item_of(grads.ptr(), i), grads_);
@@ -98,6 +105,15 @@ void Watch::remember(PyObject* tensor, std::vector<Form>& forms) {
 void Watch::note_spans(const std::vector<Form>& forms) {
   for (const Form& form : forms)
     if (form.elements > 0) written_.push_back({form.address, form.address + form.elements * (form.type >> 8 & 0xff) / 8});
+}
+
+// A view of a storage that was freed lies at no more than its offset: only there is it worth asking, which takes a call.
+bool Watch::has_memory(PyObject* tensor, const char* address) const {
+  constexpr uintptr_t low = uintptr_t{1} << 40;
+  if (reinterpret_cast<uintptr_t>(address) >= low) return true;
+  const auto found = py::reinterpret_steal<py::object>(PyObject_CallOneArg(has_memory_.ptr(), tensor));
+  if (!found) return changed_by_error();
+  return found.ptr() == Py_True;
 }
 
 bool Watch::looks_like(PyObject* tensor, const Form& form) const {
@@ -139,7 +155,8 @@ Watch::Fit Watch::fit_grad(PyObject* grad, size_t item) {
   if (view.ndim != param.ndim || !same_sizes(shape, view.shape, param.ndim)) return Fit::changed;
   const void* before = std::exchange(addresses_[item], view.address());
   if (param.elements == 0) return Fit::same;
-  if (view.data == nullptr) return Fit::changed;
+  if ((view.address() == nullptr || before != view.address()) && !has_memory(grad, view.address()))
+    return addresses_[item] = nullptr, Fit::changed;
   bool same_order = true;
   for (int32_t d = 0; d < param.ndim; ++d) same_order = same_order && (view.strides[d] == strides[d] || shape[d] == 1);
   // The memory that the step writes stays where it is while the plan holds: an address known to be apart needs no second look.
@@ -197,8 +214,8 @@ void bind_watch(py::module_& module) {
         return part;
       });
   py::class_<Watch>(module, "Watch")
-      .def(py::init<const py::tuple&, const py::tuple&, const py::capsule&, py::object>(), py::arg("seen"), py::arg("grads"),
-           py::arg("exchange"), py::arg("is_neg"))
+      .def(py::init<const py::tuple&, const py::tuple&, const py::capsule&, py::object, py::object>(), py::arg("seen"),
+           py::arg("grads"), py::arg("exchange"), py::arg("is_neg"), py::arg("has_memory"))
       .def("read", &Watch::read, py::arg("seen"), py::arg("groups"), py::arg("state"));
 }
 

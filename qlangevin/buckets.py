@@ -105,9 +105,27 @@ def why_not(tensor: Tensor) -> str | None:
         return "it has no memory; materialize the model before the first step"
     if torch.utils._python_dispatch.is_traceable_wrapper_subclass(tensor):
         return f"it is a {type(tensor).__name__}; tensor subclasses and DTensors are not supported yet"
-    if tensor.numel() and tensor.data_ptr() == 0:
+    return why_no_memory(tensor) if tensor.numel() else None
+
+
+def why_no_memory(tensor: Tensor) -> str | None:
+    """Why the elements of a tensor that has any cannot be read; None if they can."""
+    if not has_memory(tensor):
         return "it has no memory; its storage was freed, or it stands for zeros that were never stored"
+    if tensor.untyped_storage().nbytes() < end_of(tensor) * tensor.element_size():
+        return "its storage is too small for it; it was resized"
     return None
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether elements have an address; of a view of a storage that was freed, ``data_ptr`` is no more than its offset."""
+    return tensor.data_ptr() != 0 and tensor.untyped_storage().data_ptr() != 0
+
+
+def end_of(tensor: Tensor) -> int:
+    """One past the last element of a tensor that has any, counted from the beginning of its storage."""
+    steps = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return int(tensor.storage_offset()) + steps + 1
 
 
 def is_dense(tensor: Tensor) -> bool:
@@ -133,8 +151,6 @@ def check_param(name: str, param: Tensor) -> None:
         overlap = torch._debug_has_internal_overlap(param) == 1
         reason = "several elements share memory (an expanded tensor)" if overlap else "its elements leave gaps in memory"
         raise TensorError(f"parameter {describe(name, param)} with strides {param.stride()}: {reason}; use param.contiguous()")
-    if param.untyped_storage().nbytes() < (param.storage_offset() + param.numel()) * param.element_size():
-        raise TensorError(f"parameter {describe(name, param)}: its storage is too small for it; it was resized")
 
 
 def same_layout(param: Tensor, tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from .buckets import Bucket, is_copied, match_layout, memory_of, overlaps
+from .buckets import Bucket, has_memory, is_copied, match_layout, memory_of, overlaps
 from .native_module import native
 
 get_grad = operator.attrgetter("grad")
@@ -87,7 +87,7 @@ class SlowTest:
 
     def fits(self, param: Tensor, grad: Tensor, form: tuple[torch.dtype, torch.device]) -> bool:
         """Whether a gradient is of the expected form, has memory, and shares none with what the step writes."""
-        if (grad.dtype, grad.device) != form or grad.shape != param.shape or (grad.numel() and grad.data_ptr() == 0):
+        if (grad.dtype, grad.device) != form or grad.shape != param.shape or (grad.numel() and not has_memory(grad)):
             return False
         return is_copied(param, grad) or not overlaps(memory_of(grad), self.written)
 
@@ -117,8 +117,8 @@ def make_test(seen: Seen) -> Test:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     if native is not None and exchange is not None:
         try:
-            return native.Watch(seen, grads, exchange, Tensor.is_neg)  # type: ignore[no-any-return]
-        except (ValueError, RuntimeError):  # another major version of the interface; memory that it cannot describe
+            return native.Watch(seen, grads, exchange, Tensor.is_neg, has_memory)  # type: ignore[no-any-return]
+        except (ValueError, RuntimeError):  # another major version of the interface; memory or groups that it cannot describe
             pass
     return SlowTest(seen, grads)
 

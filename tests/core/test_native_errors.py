@@ -10,7 +10,7 @@ import torch
 
 from qlangevin import _native
 
-from .kernels import Job, Step, bits_of, make_hyper, make_plan, run_plan, settings
+from .kernels import Job, Step, bits_of, make_hyper, make_input, make_plan, run_plan, settings
 
 SETTINGS = settings(temperature=1.0, momentum=0.9)
 STEP = Step("momentum", [SETTINGS])
@@ -101,3 +101,14 @@ def test_a_plan_knows_its_size_and_path() -> None:
     assert (len(plan), plan.path) == (3, "portable")
     run_plan(plan, STEP, jobs)
     assert [int(job.steps) for job in jobs] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("observes", [False, True])
+def test_a_bad_input_of_the_last_plan_leaves_the_first_alone(observes: bool) -> None:
+    first, last = new_jobs(), new_jobs()
+    plans = [make_plan("momentum", jobs) for jobs in (first, last)]
+    inputs = [make_input(STEP, first), make_input(STEP, last[:2])]
+    with pytest.raises(ValueError, match="one gradient for each tensor"):
+        _native.step_together(plans, inputs, observes)
+    for job in first:
+        assert int(job.steps) == 0 and torch.equal(job.param, torch.ones_like(job.param))

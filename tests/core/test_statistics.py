@@ -97,3 +97,17 @@ def test_a_sum_depends_on_the_place_of_its_elements_not_on_chunks_or_threads(pat
         assert rows[0] == rows[1]
         wanted = observe_reference(step, [Job(param.clone(), grad, key=key, offset=offset)], stores=True)
         assert rows[0] == wanted[0]
+
+
+@pytest.mark.parametrize("path", USABLE_PATHS)
+@pytest.mark.parametrize("stores", [True, False])
+def test_the_largest_displacement_is_found_although_nan_comes_after_it(path: str, stores: bool) -> None:
+    """A lane that has seen NaN still knows what was largest before."""
+    param, grad = torch.zeros(4096), torch.full((4096,), 0.25)
+    grad[64:128], grad[1024:2048] = 2.0, math.nan
+    grid = {"update_rounding": "nearest", "update_resolution": 4.0}
+    step = Step("plain", [dict(CASES[0].make_step().hypers[0], lr=1.0, grad_rounding="off", **grid)])
+    job = Job(param, grad, key=1)
+    plan, native_input = make_plan("plain", [job], path), make_input(step, [job])
+    found = plan.step_observed(native_input) if stores else plan.look_ahead(native_input)
+    assert found[STATISTICS.index("largest_displacement")] == 2.0

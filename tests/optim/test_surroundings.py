@@ -59,6 +59,34 @@ def test_a_gradient_without_memory_is_refused(backend: str, steps_before: int) -
     assert torch.equal(param, before)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("steps_before", [0, 1])
+@pytest.mark.parametrize("strides", [(3, 1), (1, 4), (0, 1)])
+@pytest.mark.parametrize("size", [0, 136])
+def test_a_gradient_or_state_inside_memory_that_was_freed_is_refused(
+    backend: str, steps_before: int, strides: tuple[int, int], size: int
+) -> None:
+    """A view of a storage without memory has an address, its offset."""
+    param = make_param(12)
+    param.data = param.data.view(4, 3)
+    param.grad = torch.ones(4, 3)
+    optimizer = SGLD([param], lr=0.1, temperature=0.0, momentum=0.5, backend=backend)
+    for _ in range(steps_before):
+        optimizer.step()
+    before = param.detach().clone()
+    inside = torch.ones(100).as_strided((4, 3), strides, 32)
+    inside.untyped_storage().resize_(size)
+    if steps_before == 1 and size == 0:
+        param.grad = inside
+        with pytest.raises(TensorError, match=r"gradient .* memory"):
+            optimizer.step()
+        param.grad = torch.ones(4, 3)
+    optimizer.state[param]["momentum_buffer"] = inside
+    with pytest.raises(TensorError, match=r"state .* (memory|storage)"):
+        optimizer.step()
+    assert torch.equal(param, before)
+
+
 def test_a_storage_that_was_shrunk_is_refused() -> None:
     param = make_param(1000)
     optimizer = SGLD([param], lr=0.1, temperature=0.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import ctypes
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -35,7 +37,7 @@ class Laboratory:
         )
         self.optimizer.step()
         found = self.optimizer._executions.latest
-        assert found is not None and isinstance(found.watch.test, _native.Watch)
+        assert found is not None and isinstance(found.watch.test, _native.Watch if watch.native else watch.SlowTest)
         self.seen, self.native = found.watch.seen, found.watch.test
         self.slow = watch.SlowTest(self.seen, [param.grad for param in self.seen.params if param.grad is not None])
 
@@ -126,6 +128,14 @@ def assign_data(param: Parameter, data: Tensor) -> None:
     param.grad.data = data
 
 
+def free_inside(lab: Laboratory, index: int, form: Tensor) -> None:
+    """Gives a gradient of this form inside a larger storage, and frees that: the view keeps an address, its offset."""
+    grad = torch.randn(100).as_strided(form.shape, form.stride(), 32)
+    replace_grad(lab, index, grad)
+    grad.untyped_storage().resize_(0)
+    assert grad.data_ptr() == 128
+
+
 # What calls for another plan.
 CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "no gradient": lambda lab: replace_grad(lab, 1, None),
@@ -142,6 +152,8 @@ CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "a gradient resized": lambda lab: lab.params[0].grad.resize_(2, 3),  # type: ignore[union-attr]
     "a gradient's dtype": lambda lab: assign_data(lab.params[0], torch.zeros(4, 3, dtype=torch.float16)),
     "a gradient's memory freed": lambda lab: lab.params[0].grad.untyped_storage().resize_(0),  # type: ignore[union-attr]
+    "the memory of a gradient inside a larger tensor freed": lambda lab: free_inside(lab, 1, torch.randn(5)),
+    "the memory of a gradient in another order freed": lambda lab: free_inside(lab, 0, torch.randn(3, 4).t()),
     "a gradient of zeros that are not stored": lambda lab: replace_grad(lab, 1, torch._efficientzerotensor((5,))),
     "a gradient that is its parameter": lambda lab: replace_grad(lab, 0, lab.params[0].detach()),
     "a gradient inside another parameter": lambda lab: replace_grad(lab, 1, lab.params[0].detach().view(-1)[7:]),
@@ -167,6 +179,9 @@ CHANGES: dict[str, Callable[[Laboratory], object]] = {
     "all states removed": lambda lab: lab.optimizer.state.clear(),
     "states exchanged": swap_states,
     "a group removed": drop_group,
+    "a group appended": lambda lab: lab.optimizer.param_groups.append(
+        {**lab.optimizer.param_groups[0], "params": [Parameter(torch.ones(1))]}
+    ),
     "a parameter appended": lambda lab: lab.optimizer.param_groups[0]["params"].append(Parameter(torch.ones(1))),
     "a parameter exchanged": lambda lab: assign(lab.optimizer.param_groups[0]["params"], 0, Parameter(torch.ones(4, 3))),
     "another list of parameters": lambda lab: assign(
@@ -200,12 +215,43 @@ def test_wrong_gradients(kind: str) -> None:
     assert lab.ask() is None
 
 
+@pytest.mark.parametrize("kind", [tuple, collections.UserList])
+@pytest.mark.parametrize("module", [_native, None])
+def test_groups_whose_parameters_are_no_list(kind: type, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "native", module)
+    lab = Laboratory()
+    group = lab.optimizer.param_groups[0]
+    group["params"] = kind(group["params"])
+    lab.optimizer.step()
+    latest = lab.optimizer._executions.latest
+    lab.optimizer.step()
+    assert lab.optimizer._executions.latest is latest and int(lab.state(0)["step"]) == 3
+    group["params"] = kind(list(group["params"])[1:])
+    lab.optimizer.step()
+    assert [int(lab.state(i)["step"]) for i in range(2)] == [3, 4]
+
+
 def test_an_address_that_was_copied_from_is_no_address_known_to_be_apart() -> None:
     lab = Laboratory()
     replace_grad(lab, 0, lab.params[5].detach().t().view(3, 4).t())
     assert lab.ask() == [0]
     replace_grad(lab, 0, lab.params[5].detach().t().view(4, 3))
     assert lab.ask() is None
+
+
+def test_the_memory_of_the_gradient_before_in_another_order_is_copied_from() -> None:
+    lab = Laboratory()
+    assert lab.ask() == []
+    replace_grad(lab, 0, lab.params[0].grad.view(3, 4).t())  # type: ignore[union-attr]
+    assert lab.ask() == [0]
+
+
+def test_an_interrupt_is_no_change() -> None:
+    lab, interrupt = Laboratory(), Mock(side_effect=KeyboardInterrupt)
+    grads = tuple(param.grad for param in lab.seen.params)
+    test = _native.Watch(lab.seen, grads, Tensor.__dlpack_c_exchange_api__, interrupt, interrupt)  # type: ignore[attr-defined]
+    with pytest.raises(KeyboardInterrupt):
+        test.read(lab.seen, lab.optimizer.param_groups, lab.optimizer.state)
 
 
 def test_a_tensor_s_data_stay_alive_no_longer_than_the_step() -> None:
