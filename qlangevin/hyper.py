@@ -201,7 +201,7 @@ def calibrate(values: dict[str, Any], has_law: bool) -> None:
     if not has_law:
         if calibrated or noise:
             grid = Grid(values["update_resolution"], values["update_rounding"])
-            told = "must be a Grid of its own resolution, that rounds; QuantizedSGD takes others"
+            told = "may have a CalibratedResolution or the rounding 'noise' in QuantizedSGD only"
             raise HyperparameterError(f"update_quantizer {told}; got {grid!r}")
         return
     if temperature > 0.0 and not calibrated:

@@ -28,7 +28,8 @@ class Metrics:
         noise_norm: of the noise as it moves the parameter in this step.
         unmoved: share of elements whose stored parameter did not change.
         zeroed: share of elements whose displacement is 0.
-        rounding_over_noise: variance of the parameter's rounding to storage over that of the noise.
+        rounding_over_noise: variance of the parameter's rounding to storage over that of the noise; Inf without noise, and NaN
+            without both.
         spread_times_resolution: with an update quantizer of finite resolution, the standard deviation of what it quantizes in
             units of its spacing; rounding errors are noise-like from about 1/2 on.
         quantizer_bias: with one too, the mean of its errors in units of its spacing.

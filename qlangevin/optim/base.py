@@ -206,7 +206,7 @@ class LangevinOptimizer(Optimizer):
         self._executions.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "backend": self.backend}
+        return {**super().__getstate__(), "backend": self.backend, "_sampler": self._sampler}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)

@@ -25,13 +25,15 @@ class CoolMomentum(LangevinOptimizer):
         \theta \leftarrow \theta - v
 
     with z of mean 0 and variance 1, absent at temperature 0. The velocity v is minus the displacement, and includes lr. Stable
-    while lr times the curvature is below 4, whatever the momentum. ``metrics()`` has the temperature E v^2 / lr of each group.
+    while lr times the curvature is below 4, whatever the momentum. After ``collect_metrics()``, ``metrics()`` has the
+    temperature E v^2 / lr of each group.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.
         lr: the step size eta, in [0, inf); float or 0-dim tensor. It is meant to stay constant.
         momentum: rho_k, a schedule: ``schedules.Cooling(total_steps=...)``, or any callable ``step -> [0, 1)``; a number is
-            constant momentum, SGD with lr (1 + momentum) / 2.
+            constant momentum, SGD with lr (1 + momentum) / 2. torch's OneCycleLR and CyclicLR overwrite it unless they are
+            given cycle_momentum=False.
         temperature: T of noise in addition to the mini-batches', in [0, inf); float, 0-dim tensor or schedule.
         weight_decay, decoupled_weight_decay, grad_quantizer, update_quantizer, noise, param_rounding, state_rounding,
             state_dtype, max_grad_norm, seed, chain, maximize, capturable, foreach, fused, backend: as for SGLD.

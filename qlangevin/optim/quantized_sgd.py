@@ -35,7 +35,8 @@ class QuantizedSGD(LangevinOptimizer):
             rounding is "nearest" (the equation), "floor" (the published code), "stochastic", "dither", or "noise" (nothing is
             rounded; noise of equal temperature instead). None quantizes nothing.
         compensation: a quantizers.Compensation, the term after h; None for none. The published method has it.
-        temperature: T of a CalibratedResolution, in [0, inf); float, 0-dim tensor or schedule. No other noise is added.
+        temperature: T of a CalibratedResolution, in [0, inf); float, 0-dim tensor or schedule; at 0 that grid rounds nothing.
+            No other noise is added.
         momentum, dampening, nesterov, weight_decay, decoupled_weight_decay, grad_quantizer, noise, param_rounding,
             state_rounding, state_dtype, max_grad_norm, seed, chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 

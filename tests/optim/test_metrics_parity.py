@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import math
+import pickle
 from typing import Any
 from unittest import mock
 
@@ -223,3 +225,19 @@ def test_every_third_step_is_measured() -> None:
 def test_metrics_of_no_number_of_steps(every: Any) -> None:
     with pytest.raises(HyperparameterError, match="every must be an integer"):
         FORMS["SGLD"].make(make_problem().named()).collect_metrics(every)
+
+
+@pytest.mark.parametrize("copy_of", [copy.deepcopy, lambda optimizer: pickle.loads(pickle.dumps(optimizer))])
+def test_a_copy_goes_on_measuring(copy_of: Any) -> None:
+    problem = make_problem()
+    optimizer = FORMS["SGLD"].make(problem.named())
+    optimizer.collect_metrics(every=2)
+    problem.run(optimizer, [1])
+    other = copy_of(optimizer)
+    with pytest.raises(HyperparameterError, match="collect_metrics"):
+        other.metrics()
+    for step in (2, 3):
+        for param in other.param_groups[0]["params"]:
+            param.grad = torch.full_like(param, float(step))
+        other.step()
+    assert len(other.metrics().tensors) == len(problem.params)
