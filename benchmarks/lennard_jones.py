@@ -57,7 +57,10 @@ def options_of(arm: str, study: Study) -> dict[str, Any]:
     if arm in CONSTANT:
         return {"momentum": CONSTANT[arm]}
     fall = (1.0 - RHO) / (1.0 + RHO)
-    cooling: Callable[[int], float] = lambda step: study.hot * fall ** ((step - 1) / study.steps)  # noqa: E731
+
+    def cooling(step: int) -> float:
+        return study.hot * fall ** ((step - 1) / study.steps)
+
     return {"momentum": RHO, "temperature": cooling}
 
 

@@ -48,12 +48,13 @@ def tensors(list_name: str) -> Iterator[Tensors]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_step(benchmark: BenchmarkFixture, case: Case, list_name: str, tensors: Tensors, admission: Admission) -> None:
     if case not in admission.cases:
+        # A rival that is not installed, or a backend whose self-test is red: it must not be timed, and the reason is printed.
         pytest.skip("; ".join(f"{entry.what}: {entry.why}" for entry in admission.left_out))
     shapes = LISTS[list_name].shapes
     if not tensors.get(case.dtype):
         _, left_out = fit([case], probe([case], CPU)[0], shapes, CPU, 0)
         if left_out:
-            pytest.skip(left_out[0].why)
+            pytest.skip(left_out[0].why)  # the memory does not hold the list
         tensors[case.dtype] = make_tensors(shapes, case.dtype, CPU)
     benchmark.group = f"{list_name} {case.dtype}"
     stepper = case.make(wrap_params(tensors[case.dtype]))

@@ -13,7 +13,7 @@ from .errors import HyperparameterError
 from .native_module import native
 from .reference_numbers import round_once
 from .reference_rules import RULES
-from .scalar_values import as_counter
+from .scalar_values import LARGEST, as_counter
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -103,10 +103,10 @@ def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
     if not (lr > 0 and temperature > 0):
         return
     deviation = math.sqrt(RULES[rule].noise_variance(values))
-    if deviation > hyper.LARGEST and round_once(lr) > 0:  # there is no noise at an lr that binary32 takes for 0
+    if deviation > LARGEST and round_once(lr) > 0:  # there is no noise at an lr that binary32 takes for 0
         raise HyperparameterError(
             f"temperature = {temperature!r} with lr = {lr!r} at step {step} makes noise of standard deviation {deviation:g}; "
-            f"the largest binary32 number is {hyper.LARGEST:g}"
+            f"the largest binary32 number is {LARGEST:g}"
         )
 
 

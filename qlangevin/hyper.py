@@ -19,11 +19,10 @@ from .quantizers import (
     Grid,
     check_integer,
 )
-from .scalar_values import as_number, is_schedule
+from .scalar_values import LARGEST, as_number, is_schedule
 from .thermostat import calibrated_resolution, check_law, quantizer_temperature
 
 NOISES = ("gaussian", "uniform", "rademacher")
-LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32, to which every scalar of the step is rounded
 EXPONENT = "resolution_exponent"  # where a group keeps how far its AdaptiveResolution is
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .scalar_values import LARGEST
+
 GROUP = 8
 MASK32 = 0xFFFFFFFF
 NOISE, PARAM_ROUNDING, GRAD_QUANTIZER, UPDATE_QUANTIZER, STATE_ROUNDING = 0, 2, 3, 4, 8  # the purposes of a draw
@@ -235,8 +237,6 @@ def flatten(tensor: Tensor) -> Tensor:
 
 
 # --- clipping and compensation, from norms ----------------------------------------------------------------------------
-
-LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32
 
 
 def total_norm(squares: Sequence[float]) -> float:

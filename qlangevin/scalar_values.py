@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32, to which every scalar of the step is rounded
+
 
 def as_number(value: Any) -> float | None:
     """value as a float if it is an int, a float or a 0-dim tensor of one; None if not."""

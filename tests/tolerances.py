@@ -100,6 +100,14 @@ TOLERANCES = {
         "draws, one in some thousands of which would give more than this",
     ),
     "printed_digits": Tolerance(5e-4, "a table with three digits after the point"),
+    "two_digits": Tolerance(5e-3, "absolute; a depth told with two digits after the point"),
+    "four_digits": Tolerance(1e-4, "absolute; a constant written with four digits after the point"),
+    "central_difference": Tolerance(1e-8, "absolute; h^2 / 6 of a third derivative below 50, h = 1e-5, and 2^-53 of 20 over h"),
+    "order_of_a_sum": Tolerance(
+        2.0**-20, "the norm's rounding to binary32 may differ by 2^-23 of it, and each of two steps rounds a few times more"
+    ),
+    "sigmoid_tail": Tolerance(1e-9, "relative; (1 + tanh(-x)) / 2 cancels to 7e-8 at x = 8.25, and keeps 2^-53 of 1"),
+    "small_steps": Tolerance(1e-8, "absolute; some roundings of 2^-24 of sums below 1e-2"),
     "first_order": Tolerance(0.05, "halving lr halves such an error up to its second order, lr a / 2 of it"),
 }
 

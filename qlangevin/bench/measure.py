@@ -117,6 +117,7 @@ class Clock:
         """The time until the device has done the step."""
         if self.device.type != "cuda":
             return self.time_host(step)
+        # torch leaves the constructor of its events untyped.
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize(self.device)
         begin.record()

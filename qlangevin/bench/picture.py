@@ -49,9 +49,9 @@ def case_names(result: ListResult) -> list[str]:
 def draw(report: Report, path: Path) -> None:
     """Draws ms a step of every case, a panel for each list with figures, into `path`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  an extra
-    from matplotlib.figure import Figure  # noqa: PLC0415
-    from matplotlib.lines import Line2D  # noqa: PLC0415
-    from matplotlib.patches import Patch  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415  an extra
+    from matplotlib.lines import Line2D  # noqa: PLC0415  an extra
+    from matplotlib.patches import Patch  # noqa: PLC0415  an extra
 
     results = [result for result in report.lists if result.figures]
     columns = min(2, len(results))

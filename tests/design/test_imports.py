@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "quantizers": {"errors", "scalar_values"},
     "thermostat": {"errors", "scalar_values"},
     "hyper": {"errors", "quantizers", "scalar_values", "thermostat"},
-    "reference_numbers": {"torch"},
+    "reference_numbers": {"torch", "scalar_values"},
     "reference_rules": {"torch", "reference_numbers"},
     "reference": {"torch", "reference_numbers", "reference_rules"},
     "buckets": {"torch", "errors"},

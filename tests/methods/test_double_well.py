@@ -47,12 +47,12 @@ def better(arm: str, other: str) -> bool:
 
 def test_the_wells_are_as_described() -> None:
     wells = np.sort(np.roots([4.0, 0.0, -4.0, TILT]).real)
-    assert np.allclose(wells[1:], [TOP, SHALLOW], atol=1e-4)
-    assert potential(wells[1]) - potential(wells[2]) == pytest.approx(0.72, abs=0.005)
-    assert potential(wells[1]) - potential(wells[0]) == pytest.approx(1.32, abs=0.005)
+    assert np.allclose(wells[1:], [TOP, SHALLOW], rtol=0.0, atol=bound("four_digits"))
+    assert potential(wells[1]) - potential(wells[2]) == pytest.approx(0.72, abs=bound("two_digits"))
+    assert potential(wells[1]) - potential(wells[0]) == pytest.approx(1.32, abs=bound("two_digits"))
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     numeric = [(potential(float(v) + 1e-5) - potential(float(v) - 1e-5)) / 2e-5 for v in x]
-    assert np.allclose(slope(x).numpy(), numeric, atol=1e-8)
+    assert np.allclose(slope(x).numpy(), numeric, rtol=0.0, atol=bound("central_difference"))
 
 
 def test_plain_sgd_stays() -> None:

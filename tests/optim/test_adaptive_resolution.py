@@ -13,6 +13,7 @@ from torch.nn import Parameter
 from qlangevin import SGLD, CoolMomentum, QuantizedSGD
 from qlangevin.quantizers import AdaptiveResolution, Compensation, Grid
 from qlangevin.thermostat import quantizer_temperature
+from tests.tolerances import bound
 
 from .optimizers import BACKENDS
 from .snapshots import unchanged
@@ -197,8 +198,8 @@ def test_noise_has_the_temperature_of_the_resolution_that_the_step_reached(backe
     moved = run.step(0.004, 0.004)  # h = -0.002: 2^8 * 0.002 = 0.512
     assert run.exponent == 8
     scale = math.sqrt(2 * 0.5 * quantizer_temperature(256.0, 0.5, 0.0))  # of rounding errors: 1 / (256 sqrt 12)
-    assert scale == pytest.approx(1 / (256 * math.sqrt(12)))
-    assert all(abs(abs(x + 0.002) - scale) < 1e-8 for x in moved)  # some units of 2^-24 of the sum
+    assert scale == pytest.approx(1 / (256 * math.sqrt(12)), rel=bound("closed_form"))
+    assert all(abs(abs(x + 0.002) - scale) < bound("small_steps") for x in moved)
 
 
 @pytest.mark.parametrize("kind", [SGLD, CoolMomentum])

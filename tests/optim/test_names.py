@@ -11,6 +11,7 @@ import torch
 
 import qlangevin
 from qlangevin import optim, quantizers, schedules
+from tests.tolerances import bound
 
 from .optimizers import FORMS
 
@@ -74,13 +75,13 @@ def test_what_the_docstring_of_cooling_says() -> None:
     for step in range(1, total + 1):
         x = (step - 1) / total
         c = (1 - start) / (1 + start)
-        assert geometric(step) == pytest.approx(1 - (1 - start) ** (1 - x), rel=1e-12)
-        assert exponential(step) == pytest.approx((1 - c ** (1 - x)) / (1 + c ** (1 - x)), rel=1e-12)
-        assert linear(step) == pytest.approx(start * (1 - x) / (1 - start * x), rel=1e-12)
+        assert geometric(step) == pytest.approx(1 - (1 - start) ** (1 - x), rel=bound("closed_form"))
+        assert exponential(step) == pytest.approx((1 - c ** (1 - x)) / (1 + c ** (1 - x)), rel=bound("closed_form"))
+        assert linear(step) == pytest.approx(start * (1 - x) / (1 - start * x), rel=bound("closed_form"))
         for cooling in (geometric, exponential, linear):
             assert 0 < cooling(step) < 1 and (step == 1 or cooling(step) < cooling(step - 1))
-        assert 1 / (1 - linear(step)) == pytest.approx(1 / (1 - start) + x * (1 - 1 / (1 - start)), rel=1e-12)
-    assert all(cooling(1) == pytest.approx(start, rel=1e-12) for cooling in (geometric, exponential, linear))
+        assert 1 / (1 - linear(step)) == pytest.approx(1 / (1 - start) + x * (1 - 1 / (1 - start)), rel=bound("closed_form"))
+    assert all(cooling(1) == pytest.approx(start, rel=bound("closed_form")) for cooling in (geometric, exponential, linear))
     delayed = schedules.Cooling(total, start, "linear", warmup_steps=3)
     assert [delayed(step) for step in (1, 2, 3)] == [0.0] * 3 and delayed(4) == linear(4)
     with pytest.warns(UserWarning, match="over after 10 steps"):
