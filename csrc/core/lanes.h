@@ -11,7 +11,9 @@
 //   splat_word           one word in every lane        multiply(C, m)       64-bit product; high / low
 //   store_halves_draw, store_words_draw   a tile's random words to memory: one counter a group, or a lower and an upper one
 //   load_words, load_halves   the v-th vector of 32-bit words, of 16-bit halves (zero-extended), from a buffer of words
-//   weighted_bytes<w0, w1, w2, w3>(U)   the sum of w_i * byte_i
+//   weighted_bytes<w0, w1, w2, w3>(U, addend)   the sum of w_i * byte_i, and an addend
+//   magnitude(F)         the value without its sign
+//   all(m)               whether a comparison holds in every lane, where a branch on that pays; else false
 #pragma once
 
 #include "platform.h"
@@ -36,6 +38,9 @@ struct ScalarLanes {
     return take_first ? first : second;
   }
 
+  static QL_HD bool all(bool) { return false; }
+  static QL_HD F magnitude(F value) { return float_of(bits_of(value) & 0x7FFFFFFFu); }
+
   static QL_HD C group_index() { return 0; }
   static QL_HD C splat_word(uint32_t word) { return word; }
   static QL_HD Product multiply(C word, uint32_t factor) { return static_cast<uint64_t>(word) * factor; }
@@ -51,23 +56,13 @@ struct ScalarLanes {
   static QL_HD U load_halves(const uint32_t* words, int vector) { return (words[vector / 2] >> (16 * (vector % 2))) & 0xFFFFu; }
 
   template <uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3>
-  static QL_HD U weighted_bytes(U word) {
+  static QL_HD U weighted_bytes(U word, uint32_t addend) {
 #if defined(__CUDA_ARCH__)
-    return __dp4a(word, w0 | w1 << 8 | w2 << 16 | w3 << 24, 0u);
+    return __dp4a(word, w0 | w1 << 8 | w2 << 16 | w3 << 24, addend);
 #else
-    return w0 * (word & 0xFFu) + w1 * (word >> 8 & 0xFFu) + w2 * (word >> 16 & 0xFFu) + w3 * (word >> 24);
+    return addend + w0 * (word & 0xFFu) + w1 * (word >> 8 & 0xFFu) + w2 * (word >> 16 & 0xFFu) + w3 * (word >> 24);
 #endif
   }
 };
-
-template <class L>
-QL_HD typename L::U magnitude_bits(typename L::F value) {
-  return L::bits_of(value) & 0x7FFFFFFFu;
-}
-
-template <class L>
-QL_HD typename L::F magnitude_of(typename L::F value) {
-  return L::float_of(magnitude_bits<L>(value));
-}
 
 }  // namespace ql

@@ -12,8 +12,8 @@ enum class NoiseKind : int32_t { gaussian = 1, uniform = 2, rademacher = 3 };
 template <class L>
 QL_HD typename L::F gaussian(typename L::U word) {
   using F = typename L::F;
-  const typename L::U sum = L::template weighted_bytes<255u, 233u, 229u, 197u>(word);
-  const F centred = L::float_of(sum + 0x4B000000u) - 8505143.0f;  // 2^23 + mean
+  const typename L::U sum = L::template weighted_bytes<255u, 233u, 229u, 197u>(word, 0x4B000000u);  // with the exponent of 2^23
+  const F centred = L::float_of(sum) - 8505143.0f;                                                  // 2^23 + mean
   const F x = centred * 0x1.eebed6p-16f;
   const F u = x * x;
   F p = u * 0x1.ed2e0cp-20f - 0x1.a3d7dap-15f;

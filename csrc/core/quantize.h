@@ -25,22 +25,28 @@ QL_HD typename L::F unit_of(typename L::U half) {
   return (L::float_of(half | 0x4B000000u) - 8388607.5f) * 0x1p-16f;
 }
 
-template <class L>
-QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resolution, float spacing, typename L::U half) {
+// Whether a rounding reads random bits.
+QL_HD bool draws(GridRounding rounding) {
+  return rounding == GridRounding::stochastic || rounding == GridRounding::dither;
+}
+
+// half: gives 16 random bits; called only where the rounding reads them.
+template <class L, class Half>
+QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resolution, float spacing, const Half& half) {
   using F = typename L::F;
   const F y = x * resolution;
   F q;
   if (rounding == GridRounding::dither) {
-    const F u = unit_of<L>(half) - 0.5f;
+    const F u = unit_of<L>(half()) - 0.5f;
     q = floor_of<L>(y + u + 0.5f) - u;
   } else {
     q = floor_of<L>(y);
     const F above = y - q;
     if (rounding == GridRounding::nearest) q = q + one_if<L>(above >= 0.5f);
-    if (rounding == GridRounding::stochastic) q = q + one_if<L>(above > unit_of<L>(half));
+    if (rounding == GridRounding::stochastic) q = q + one_if<L>(above > unit_of<L>(half()));
   }
   // From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
-  return L::select(magnitude_of<L>(y) < 4194304.0f, q * spacing, x);
+  return L::select(L::magnitude(y) < 4194304.0f, q * spacing, x);
 }
 
 }  // namespace ql

@@ -42,19 +42,22 @@ QL_HD typename L::U round(Float32, typename L::F value, bool, typename L::U) {
   return L::bits_of(value);
 }
 
+// The pattern in the upper half of the result, with whatever was cut off below.
 template <class L>
-QL_HD typename L::U round(BFloat16, typename L::F value, bool stochastic, typename L::U half) {
+QL_HD typename L::U round_upper(BFloat16, typename L::F value, bool stochastic, typename L::U half) {
   using U = typename L::U;
   const U bits = L::bits_of(value);
-  U pattern;
-  if (stochastic) {
-    // Where the sum reaches Inf, cutting the value itself gives what is right: Inf, or the largest finite value.
-    const U sum = bits + half;
-    pattern = L::select(L::signed_of(sum & 0x7FFFFFFFu) >= 0x7F800000, bits, sum);
-  } else {
-    pattern = bits + (0x7FFFu + (bits >> 16 & 1u));  // leaves Inf alone
-  }
-  return L::select(value != value, L::splat(0x7FC00000u), pattern) >> 16;
+  const U sum = bits + (stochastic ? half : 0x7FFFu + (bits >> 16 & 1u));
+  if (L::all(L::magnitude(value) < 0x1.FEp127f)) return sum;  // no sum reaches Inf, and none is NaN
+  // Where the sum reaches Inf by chance, cutting the value itself gives what is right: Inf, or the largest finite value.
+  U pattern = sum;
+  if (stochastic) pattern = L::select(L::signed_of(sum & 0x7FFFFFFFu) >= 0x7F800000, bits, sum);
+  return L::select(value != value, L::splat(0x7FC00000u), pattern);
+}
+
+template <class L>
+QL_HD typename L::U round(BFloat16, typename L::F value, bool stochastic, typename L::U half) {
+  return round_upper<L>(BFloat16{}, value, stochastic, half) >> 16;
 }
 
 template <class L>
@@ -70,7 +73,7 @@ QL_HD typename L::U round(Float16, typename L::F value, bool stochastic, typenam
 
   // Below 2^-14 the grid is 2^-24: adding 2^23 rounds to nearest even there, and leaves the integer in the low bits.
   const F scaled = L::float_of(magnitude) * 0x1p24f;
-  const F integer = stochastic ? quantize<L>(scaled, GridRounding::stochastic, 1.0f, 1.0f, half) : scaled;
+  const F integer = stochastic ? quantize<L>(scaled, GridRounding::stochastic, 1.0f, 1.0f, [&] { return half; }) : scaled;
   const U subnormal = L::bits_of(integer + 8388608.0f) & 0x07FFu;
 
   const typename L::I size = L::signed_of(magnitude);

@@ -12,11 +12,16 @@ namespace ql {
 
 constexpr int kMaxStates = 4;
 
-// What is random for one lane value: the noise, of variance 1, and 16 bits a lane for every rounding.
+// What is random for one lane value: the noise, of variance 1, and 16 bits a lane for every rounding. update() asks for it
+// through the functions, so that a machine whose branches are cheap draws only where it is read.
 template <class L>
 struct Random {
   typename L::F noise;
   typename L::U param, grad, update, state[kMaxStates];
+
+  QL_HD typename L::F draw_noise() const { return noise; }
+  QL_HD typename L::U draw_grad() const { return grad; }
+  QL_HD typename L::U draw_update() const { return update; }
 };
 
 // displacement: the rule's, before it is quantized; delta: after that, without the noise that is added to it.
@@ -30,8 +35,8 @@ QL_HD typename L::F unscale(const Scalars& s, typename L::F g) {
   return g * s.grad_multiplier;
 }
 
-template <class L>
-QL_HD typename L::F quantize_grad(const Scalars& s, typename L::F g, typename L::U half) {
+template <class L, class Half>
+QL_HD typename L::F quantize_grad(const Scalars& s, typename L::F g, const Half& half) {
   if (s.grad_rounding == GridRounding::off) return g;
   return quantize<L>(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half);
 }
@@ -48,8 +53,8 @@ QL_HD typename L::F compensate(const Scalars& s, typename L::F delta) {
   return delta + delta * s.compensation;
 }
 
-template <class L>
-QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, typename L::U half) {
+template <class L, class Half>
+QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, const Half& half) {
   if (s.update_rounding == GridRounding::off) return delta;
   return quantize<L>(delta, s.update_rounding, s.update_resolution, s.update_spacing, half);
 }
@@ -74,21 +79,21 @@ QL_HD typename L::F move_param(const Scalars& s, typename L::F param, typename L
 }
 
 // noisy: the tensor takes noise and noise_scale > 0. The new values are binary32; rounding to storage is round.h's.
-template <class L, class Rule>
-QL_HD void update(const Row<Rule>& row, bool noisy, const Random<L>& random, Element<L, Rule>& e) {
+template <class L, class Rule, class Source>
+QL_HD void update(const Row<Rule>& row, bool noisy, const Source& random, Element<L, Rule>& e) {
   using F = typename L::F;
   const Scalars& s = row.common;
   F g = unscale<L>(s, e.grad);
-  g = quantize_grad<L>(s, g, random.grad);
+  g = quantize_grad<L>(s, g, [&] { return random.draw_grad(); });
   g = add_weight_decay<L>(s, g, e.param);
   Rule::template accumulate<L>(row.rule, g, e.states);
-  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L>(s, random.noise);
+  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L>(s, random.draw_noise());
   F delta = Rule::template displace<L>(row.rule, g, e.states);
   delta = compensate<L>(s, delta);
   e.displacement = delta;
-  delta = quantize_update<L>(s, delta, random.update);
+  delta = quantize_update<L>(s, delta, [&] { return random.draw_update(); });
   e.delta = delta;
-  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L>(s, random.noise);
+  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L>(s, random.draw_noise());
   Rule::template finish<L>(row.rule, delta, e.states);
   e.param = move_param<L>(s, e.param, delta);
 }

@@ -38,6 +38,8 @@ struct VectorLanes {
   static QL_HD D widen_double(F value) { return __builtin_convertvector(value, D); }
   static QL_HD F select(I mask, F first, F second) { return mask ? first : second; }
   static QL_HD U select(I mask, U first, U second) { return mask ? first : second; }
+  static QL_HD bool all(I) { return false; }
+  static QL_HD F magnitude(F value) { return float_of(bits_of(value) & 0x7FFFFFFFu); }
 
   // gather_quads takes counters 0, 2, 4, ... into its first vector and 1, 3, 5, ... into its second.
   static QL_HD C group_index() {
@@ -92,11 +94,11 @@ struct VectorLanes {
   }
 
   template <uint32_t w0, uint32_t w1, uint32_t w2, uint32_t w3>
-  static QL_HD U weighted_bytes(U word) {
+  static QL_HD U weighted_bytes(U word, uint32_t addend) {
     using Pairs = typename Vector<uint16_t, bytes>::type;
     const U even = word & 0x00FF00FFu;
     const U odd = (U)((Pairs)word >> 8);
-    return multiply_add<w0, w2>(even) + multiply_add<w1, w3>(odd);
+    return multiply_add<w0, w2>(even) + multiply_add<w1, w3>(odd) + addend;
   }
 
  private:

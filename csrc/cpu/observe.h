@@ -61,7 +61,7 @@ struct Tally {
     const typename L::D displacement = L::widen_double(trace.displacement);
     if (!stores || watched.displacement) {
       add_value(Statistic::displacement_squares, column, displacement * displacement);
-      const F magnitude = magnitude_of<L>(trace.displacement);
+      const F magnitude = L::magnitude(trace.displacement);
       largest[vector] = L::select(magnitude > largest[vector], magnitude, largest[vector]);
     }
     if constexpr (!stores) return;

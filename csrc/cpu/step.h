@@ -12,10 +12,6 @@ namespace ql::cpu {
 
 static_assert(kMaxStateTensors == kMaxStates);
 
-QL_HD bool draws(GridRounding rounding) {
-  return rounding == GridRounding::stochastic || rounding == GridRounding::dither;
-}
-
 template <class Rule, class P, class S>
 QL_HD Reads list_reads(const Scalars& s, bool noisy) {
   Reads reads{};

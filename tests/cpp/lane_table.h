@@ -60,7 +60,7 @@ struct Rademacher {
 struct WeightedBytes {
   template <class L>
   static QL_HD typename L::U apply(typename L::U value, typename L::U) {
-    return L::template weighted_bytes<255u, 3u, 128u, 77u>(value);
+    return L::template weighted_bytes<255u, 3u, 128u, 77u>(value, 5u);
   }
 };
 struct Floor {
@@ -79,7 +79,8 @@ template <GridRounding mode, int resolution>
 struct Quantize {
   template <class L>
   static QL_HD typename L::U apply(typename L::U value, typename L::U half) {
-    return L::bits_of(quantize<L>(L::float_of(value), mode, static_cast<float>(resolution), 1.0f / resolution, half));
+    return L::bits_of(
+        quantize<L>(L::float_of(value), mode, static_cast<float>(resolution), 1.0f / resolution, [&] { return half; }));
   }
 };
 template <class T, bool stochastic>

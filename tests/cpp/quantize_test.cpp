@@ -14,7 +14,8 @@ constexpr double kPass = 4194304.0;  // |y| from which values pass
 constexpr GridRounding kModes[] = {GridRounding::nearest, GridRounding::stochastic, GridRounding::floor, GridRounding::dither};
 
 float quantized(float x, GridRounding mode, double resolution, uint32_t half) {
-  return quantize<ScalarLanes>(x, mode, static_cast<float>(resolution), static_cast<float>(1.0 / resolution), half);
+  return quantize<ScalarLanes>(x, mode, static_cast<float>(resolution), static_cast<float>(1.0 / resolution),
+                               [&] { return half; });
 }
 
 TEST(floor_of_is_floor_on_a_stride_of_all_patterns) {

@@ -1,0 +1,130 @@
+// What a kernel needs of the GPU beyond C++, fenced: each intrinsic stands beside what it does, so that the kernels' own source
+// runs on a machine without a GPU. Under QL_GPU_ON_HOST (the tests) a loop calls a kernel once for each thread, in order.
+#pragma once
+
+#include <type_traits>
+
+#include "../core/norm.h"
+#include "../core/platform.h"
+
+#if !defined(__CUDACC__)
+#define __global__
+#define __launch_bounds__(...)
+#define __grid_constant__
+#endif
+
+namespace ql::cuda {
+
+constexpr int kWarp = 32;
+
+// 16 bytes, the most that one instruction moves.
+struct alignas(16) Quad {
+  uint32_t words[4];
+};
+
+struct Place {
+  int64_t block;
+  int thread;
+};
+
+#if defined(__CUDACC__)
+QL_HD Place place() {
+#if defined(__CUDA_ARCH__)
+  return {static_cast<int64_t>(blockIdx.x), static_cast<int>(threadIdx.x)};
+#else
+  return {};
+#endif
+}
+#else
+inline thread_local Place host_place;
+inline Place place() {
+  return host_place;
+}
+#endif
+
+// Memory that is read or written once in a step, and is not kept in the caches.
+QL_HD Quad load_quad(const void* address) {
+  Quad quad;
+#if defined(__CUDA_ARCH__)
+  const uint4 found = __ldcs(static_cast<const uint4*>(address));
+  quad = {{found.x, found.y, found.z, found.w}};
+#else
+  memcpy(&quad, address, sizeof(quad));
+#endif
+  return quad;
+}
+
+QL_HD void store_quad(void* address, const Quad& quad) {
+#if defined(__CUDA_ARCH__)
+  __stcs(static_cast<uint4*>(address), make_uint4(quad.words[0], quad.words[1], quad.words[2], quad.words[3]));
+#else
+  memcpy(address, &quad, sizeof(quad));
+#endif
+}
+
+// Keeps the compiler from making a value anew, and cheaper in registers, wherever it is read.
+QL_HD void keep(uint32_t& word) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+r"(word));
+#else
+  (void)word;
+#endif
+}
+
+template <class T>
+QL_HD T load_one(const T* address) {
+#if defined(__CUDA_ARCH__)
+  return __ldcs(address);
+#else
+  return *address;
+#endif
+}
+
+template <class T>
+QL_HD void store_one(T* address, T value) {
+#if defined(__CUDA_ARCH__)
+  __stcs(address, value);
+#else
+  *address = value;
+#endif
+}
+
+#if defined(__CUDA_ARCH__)
+// Memory of which the neighbouring lane reads a part as well.
+__device__ __forceinline__ Quad load_shared_quad(const void* address) {
+  const uint4 found = *static_cast<const uint4*>(address);
+  return {{found.x, found.y, found.z, found.w}};
+}
+
+__device__ __forceinline__ uint32_t from_lane_before(uint32_t word) {
+  return __shfl_up_sync(0xFFFFFFFFu, word, 1);
+}
+#endif
+
+// The upper halves of two words, the first of them below.
+QL_HD uint32_t join_upper(uint32_t first, uint32_t second) {
+#if defined(__CUDA_ARCH__)
+  return __byte_perm(first, second, 0x7632);
+#else
+  return first >> 16 | (second & 0xFFFF0000u);
+#endif
+}
+
+QL_HD uint32_t join_lower(uint32_t first, uint32_t second) {
+#if defined(__CUDA_ARCH__)
+  return __byte_perm(first, second, 0x5410);
+#else
+  return (first & 0xFFFFu) | second << 16;
+#endif
+}
+
+// The word that begins `bits` (0 or 16) up in the first word and ends in the second.
+QL_HD uint32_t shift_pair(uint32_t first, uint32_t second, uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  return __funnelshift_r(first, second, bits);
+#else
+  return static_cast<uint32_t>((static_cast<uint64_t>(second) << 32 | first) >> bits);
+#endif
+}
+
+}  // namespace ql::cuda

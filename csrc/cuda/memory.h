@@ -1,0 +1,179 @@
+// A group's elements to and from memory: as whole quads where it lies on 16 bytes; as quads around it, shifted, where it does
+// not; element by element where a tensor begins or ends inside the group.
+#pragma once
+
+#include "../core/round.h"
+#include "lanes.h"
+
+namespace ql::cuda {
+
+// How the groups of one row of a warp are moved; the same in all its lanes.
+enum class Move { aligned, shifted, partial };
+
+template <class T>
+constexpr int kQuads = static_cast<int>(sizeof(typename T::Bits)) * kGroup / 16;
+
+// A group as it lies in memory.
+template <class T>
+struct Packed {
+  Quad quads[kQuads<T>];
+
+  QL_HD uint32_t& word(int i) { return quads[i / 4].words[i % 4]; }
+  QL_HD uint32_t word(int i) const { return quads[i / 4].words[i % 4]; }
+  QL_HD typename T::Bits element(int i) const {
+    if constexpr (kQuads<T> == 2) return word(i);
+    return static_cast<typename T::Bits>(word(i / 2) >> 16 * (i % 2));
+  }
+};
+
+// The elements [from, to) of a group that lie in the tensor.
+struct Range {
+  int from, to;
+};
+
+template <int count>
+QL_HD void shift_words(uint32_t (&words)[count + 4], uint32_t bytes) {
+  QL_UNROLL
+  for (int i = 0; i < count + 2; ++i) words[i] = bytes & 8u ? words[i + 2] : words[i];
+  QL_UNROLL
+  for (int i = 0; i < count + 1; ++i) words[i] = bytes & 4u ? words[i + 1] : words[i];
+  QL_UNROLL
+  for (int i = 0; i < count; ++i) words[i] = shift_pair(words[i], words[i + 1], (bytes & 2u) * 8u);
+}
+
+template <class T>
+QL_HD Packed<T> load_aligned(const char* address) {
+  Packed<T> packed;
+  QL_UNROLL
+  for (int q = 0; q < kQuads<T>; ++q) packed.quads[q] = load_quad(address + 16 * q);
+  return packed;
+}
+
+template <class T>
+QL_HD Packed<T> load_shifted(const char* address) {
+  Packed<T> packed;
+#if defined(__CUDA_ARCH__)
+  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  uint32_t words[4 * kQuads<T> + 4];
+  QL_UNROLL
+  for (int q = 0; q <= kQuads<T>; ++q) {
+    Quad quad{};
+    if (q < kQuads<T> || shift != 0) quad = load_shared_quad(address - shift + 16 * q);
+    QL_UNROLL
+    for (int i = 0; i < 4; ++i) words[4 * q + i] = quad.words[i];
+  }
+  shift_words<4 * kQuads<T>>(words, shift);
+  QL_UNROLL
+  for (int i = 0; i < 4 * kQuads<T>; ++i) packed.word(i) = words[i];
+#else
+  memcpy(&packed, address, sizeof(packed));
+#endif
+  return packed;
+}
+
+template <class T>
+QL_HD Packed<T> load_partial(const char* address, Range range) {
+  using Bits = typename T::Bits;
+  uint32_t bits[kGroup];
+  QL_UNROLL
+  for (int i = 0; i < kGroup; ++i) {
+    bits[i] = i >= range.from && i < range.to ? load_one(reinterpret_cast<const Bits*>(address) + i) : Bits{};
+  }
+  Packed<T> packed;
+  QL_UNROLL
+  for (int i = 0; i < 4 * kQuads<T>; ++i) packed.word(i) = kQuads<T> == 2 ? bits[i] : join_lower(bits[2 * i], bits[2 * i + 1]);
+  return packed;
+}
+
+template <class T>
+QL_HD Packed<T> load_group(const char* address, Move move, Range range) {
+  if (move == Move::aligned) return load_aligned<T>(address);
+  if (move == Move::shifted) return load_shifted<T>(address);
+  return load_partial<T>(address, range);
+}
+
+template <class T>
+QL_HD void store_partial(char* address, const Packed<T>& packed, Range range) {
+  using Bits = typename T::Bits;
+  QL_UNROLL
+  for (int i = 0; i < kGroup; ++i) {
+    if (i >= range.from && i < range.to) store_one(reinterpret_cast<Bits*>(address) + i, packed.element(i));
+  }
+}
+
+// Every lane stores the quads that its group covers from the left on: the end of its neighbour's group and most of its own.
+template <class T>
+QL_HD void store_shifted(char* address, const Packed<T>& packed) {
+#if defined(__CUDA_ARCH__)
+  constexpr int count = 4 * kQuads<T>;
+  constexpr int bytes = static_cast<int>(sizeof(typename T::Bits));
+  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  if (shift == 0) {
+    QL_UNROLL
+    for (int q = 0; q < kQuads<T>; ++q) store_quad(address + 16 * q, packed.quads[q]);
+    return;
+  }
+  uint32_t words[count + 4];
+  QL_UNROLL
+  for (int i = 0; i < 4; ++i) words[i] = from_lane_before(packed.word(count - 4 + i));
+  QL_UNROLL
+  for (int i = 0; i < count; ++i) words[4 + i] = packed.word(i);
+  shift_words<count>(words, 16u - shift);
+  const int lane = place().thread % kWarp;
+  QL_UNROLL
+  for (int q = 0; q < kQuads<T>; ++q) {
+    if (q > 0 || lane > 0)
+      store_quad(address - shift + 16 * q, {words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3]});
+  }
+  if (lane == 0) store_partial<T>(address, packed, {0, static_cast<int>(16u - shift) / bytes});
+  if (lane == kWarp - 1) store_partial<T>(address, packed, {kGroup - static_cast<int>(shift) / bytes, kGroup});
+#else
+  memcpy(address, &packed, sizeof(packed));
+#endif
+}
+
+template <class T>
+QL_HD void store_group(char* address, const Packed<T>& packed, Move move, Range range) {
+  if (move == Move::aligned) {
+    QL_UNROLL
+    for (int q = 0; q < kQuads<T>; ++q) store_quad(address + 16 * q, packed.quads[q]);
+  } else if (move == Move::shifted) {
+    store_shifted<T>(address, packed);
+  } else {
+    store_partial<T>(address, packed, range);
+  }
+}
+
+template <class T>
+QL_HD Eight<float> unpack(const Packed<T>& packed) {
+  Eight<uint32_t> bits;
+  QL_UNROLL
+  for (int i = 0; i < kGroup; ++i) {
+    if constexpr (kQuads<T> == 2)
+      bits[i] = packed.word(i);
+    else
+      bits[i] = i % 2 == 0 ? packed.word(i / 2) & 0xFFFFu : packed.word(i / 2) >> 16;
+  }
+  return widen<GroupLanes>(T{}, bits);
+}
+
+// The values rounded to storage. `half` is read only if stochastic.
+template <class T>
+QL_HD Packed<T> pack(const Eight<float>& values, bool stochastic, const Eight<uint32_t>& half) {
+  Packed<T> packed;
+  if constexpr (kQuads<T> == 2) {
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) packed.word(i) = bit_cast<uint32_t>(values[i]);
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    const Eight<uint32_t> bits = round_upper<GroupLanes>(BFloat16{}, values, stochastic, half);
+    QL_UNROLL
+    for (int i = 0; i < 4; ++i) packed.word(i) = join_upper(bits[2 * i], bits[2 * i + 1]);
+  } else {
+    const Eight<uint32_t> bits = round<GroupLanes>(T{}, values, stochastic, half);
+    QL_UNROLL
+    for (int i = 0; i < 4; ++i) packed.word(i) = join_lower(bits[2 * i], bits[2 * i + 1]);
+  }
+  return packed;
+}
+
+}  // namespace ql::cuda
