@@ -36,7 +36,7 @@ class CMakeBuild(build_ext):
         (build / "CMakeCache.txt").unlink(missing_ok=True)  # an earlier build's names a Ninja of an environment that is gone
         try:
             subprocess.run(configure, check=True)
-            subprocess.run(["cmake", "--build", str(build), "--target", "_native"], check=True)
+            subprocess.run(["cmake", "--build", str(build), "--target", ext.name.rpartition(".")[2]], check=True)
         except subprocess.CalledProcessError:
             raise SystemExit(
                 "qlangevin: the native module could not be built; the reason stands above. It needs a C++20 compiler (GCC 11 or "
@@ -44,5 +44,8 @@ class CMakeBuild(build_ext):
             ) from None
 
 
-native = [] if os.environ.get("QLANGEVIN_NO_NATIVE") == "1" else [CMakeExtension("qlangevin._native")]
+names = ["qlangevin._native"]
+if "QLANGEVIN_TEST_PATHS=ON" in os.environ.get("QLANGEVIN_CMAKE_ARGS", ""):
+    names.append("qlangevin._gpu_on_host")  # the CUDA kernels' source, compiled for the host
+native = [] if os.environ.get("QLANGEVIN_NO_NATIVE") == "1" else list(map(CMakeExtension, names))
 setup(ext_modules=native, cmdclass={"build_ext": CMakeBuild})

@@ -2,6 +2,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include "bind_cuda.h"
+#include "convert.h"
 #include "cpu/plan.h"
 #include "group_passes.h"
 #include "watch.h"
@@ -11,16 +13,11 @@ using ql::cpu::Storage;
 
 namespace {
 
-Storage storage_of(const std::string& name) {
-  if (name == "float32") return Storage::float32;
-  if (name == "bfloat16") return Storage::bfloat16;
-  if (name == "float16") return Storage::float16;
-  throw std::invalid_argument("storage type '" + name + "' is not one of: float32, bfloat16, float16");
-}
+using ql::pointer_of;
+using ql::pointers_of;
 
-template <class T>
-T* pointer_of(py::handle address) {
-  return reinterpret_cast<T*>(address.cast<uintptr_t>());
+Storage storage_of(const std::string& name) {
+  return static_cast<Storage>(ql::storage_index(name));
 }
 
 ql::cpu::Tensor tensor_of(const py::dict& facts) {
@@ -47,14 +44,6 @@ std::unique_ptr<ql::cpu::Plan> make_plan(const std::string& rule, const std::vec
     description.steps.push_back(pointer_of<int64_t>(facts["step"]));
   }
   return std::make_unique<ql::cpu::Plan>(std::move(description));
-}
-
-std::vector<const void*> pointers_of(const py::object& addresses) {
-  if (py::isinstance<ql::Addresses>(addresses)) return addresses.cast<const ql::Addresses&>().values;
-  std::vector<const void*> pointers;
-  pointers.reserve(py::len(addresses));
-  for (const py::handle address : addresses) pointers.push_back(pointer_of<const void>(address));
-  return pointers;
 }
 
 std::vector<double> square_grads(const ql::cpu::Plan& plan, const py::object& grads, int threads) {
@@ -140,6 +129,9 @@ PYBIND11_MODULE(_native, m) {
   m.def("step_together", &step_together, py::arg("plans"), py::arg("inputs"), py::arg("observes"));
   ql::bind_watch(m);
   ql::bind_group_passes(m);
+#if defined(QL_CUDA)
+  ql::bind_cuda(m);
+#endif
   m.def("cpu_paths", [] {
     py::dict paths;
     for (const ql::cpu::Path& path : ql::cpu::list_paths()) paths[py::str(path.name)] = path.missing;

@@ -28,9 +28,9 @@ struct Plain {
     float lr;
   };
 
-  static double noise_variance(const Hyper& h) { return 2.0 * h.lr * h.temperature; }
+  static QL_HD double noise_variance(const Hyper& h) { return 2.0 * h.lr * h.temperature; }
 
-  static Scalars prepare(const Hyper& h, int64_t) { return {round_once(h.lr)}; }
+  static QL_HD Scalars prepare(const Hyper& h, int64_t) { return {round_once(h.lr)}; }
 
   template <class L>
   static QL_HD void accumulate(const Scalars&, typename L::F, typename L::F*) {}
@@ -57,9 +57,9 @@ struct Momentum {
   };
 
   // 2 (1 - momentum) lr T for the displacement -lr * velocity, so that over lr^2 for the velocity.
-  static double noise_variance(const Hyper& h) { return 2.0 * (1.0 - h.rule[0]) * h.temperature / h.lr; }
+  static QL_HD double noise_variance(const Hyper& h) { return 2.0 * (1.0 - h.rule[0]) * h.temperature / h.lr; }
 
-  static Scalars prepare(const Hyper& h, int64_t step) {
+  static QL_HD Scalars prepare(const Hyper& h, int64_t step) {
     return {round_once(h.rule[0]), step == 1 ? 1.0f : round_once(1.0 - h.rule[1]), round_once(h.lr), h.rule[2] != 0.0};
   }
 
@@ -84,9 +84,9 @@ struct CoolMomentum : Momentum {
   static constexpr const char* name = "cool_momentum";
   static constexpr int hypers = 1;  // momentum
 
-  static double noise_variance(const Hyper& h) { return h.lr * h.temperature * (1.0 - h.rule[0] * h.rule[0]); }
+  static QL_HD double noise_variance(const Hyper& h) { return h.lr * h.temperature * (1.0 - h.rule[0] * h.rule[0]); }
 
-  static Scalars prepare(const Hyper& h, int64_t) {
+  static QL_HD Scalars prepare(const Hyper& h, int64_t) {
     return {round_once(h.rule[0]), round_once(h.lr * (1.0 + h.rule[0]) / 2.0), 1.0f, false};
   }
 };

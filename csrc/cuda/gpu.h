@@ -4,10 +4,14 @@
 
 #include <type_traits>
 
+#include "../core/draw.h"
 #include "../core/norm.h"
 #include "../core/platform.h"
 
 #if !defined(__CUDACC__)
+#if !defined(QL_GPU_ON_HOST)
+#error "kernels are compiled by nvcc, or for the host with QL_GPU_ON_HOST"
+#endif
 #define __global__
 #define __launch_bounds__(...)
 #define __grid_constant__
@@ -92,7 +96,7 @@ QL_HD void store_one(T* address, T value) {
 #if defined(__CUDA_ARCH__)
 // Memory of which the neighbouring lane reads a part as well.
 __device__ __forceinline__ Quad load_shared_quad(const void* address) {
-  const uint4 found = *static_cast<const uint4*>(address);
+  const uint4 found = __ldca(static_cast<const uint4*>(address));
   return {{found.x, found.y, found.z, found.w}};
 }
 
@@ -124,6 +128,63 @@ QL_HD uint32_t shift_pair(uint32_t first, uint32_t second, uint32_t bits) {
   return __funnelshift_r(first, second, bits);
 #else
   return static_cast<uint32_t>((static_cast<uint64_t>(second) << 32 | first) >> bits);
+#endif
+}
+
+// Sums over the warp in the order of core/norm.h: lane l holds columns 8 l and on. Every lane calls it, for each slot at most
+// once a kernel; what it returns counts in the lane of holds_folds.
+constexpr int kFoldSlots = 16;
+
+#if !defined(__CUDACC__)
+struct HostFolds {
+  double columns[kFoldSlots][kNormColumns];
+  double largest;
+};
+inline thread_local HostFolds host_folds;
+#endif
+
+QL_HD double fold_warp(double (&columns)[kGroup], int slot) {
+#if defined(__CUDA_ARCH__)
+  QL_UNROLL
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) {
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) columns[i] += __shfl_down_sync(0xFFFFFFFFu, columns[i], lanes);
+  }
+  QL_UNROLL
+  for (int half = kGroup / 2; half > 0; half /= 2) {
+    QL_UNROLL
+    for (int i = 0; i < half; ++i) columns[i] += columns[i + half];
+  }
+  return columns[0];
+#elif !defined(__CUDACC__)
+  const int lane = place().thread % kWarp;
+  for (int i = 0; i < kGroup; ++i) host_folds.columns[slot][lane * kGroup + i] = columns[i];
+  return lane == kWarp - 1 ? fold_columns(host_folds.columns[slot]) : 0.0;
+#else
+  return 0.0;
+#endif
+}
+
+// The largest of the lanes' values, which are not negative.
+QL_HD float largest_in_warp(float value) {
+#if defined(__CUDA_ARCH__)
+  QL_UNROLL
+  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) value = fmaxf(value, __shfl_down_sync(0xFFFFFFFFu, value, lanes));
+  return value;
+#elif !defined(__CUDACC__)
+  const double before = place().thread % kWarp == 0 ? 0.0 : host_folds.largest;
+  host_folds.largest = value > before ? value : before;
+  return static_cast<float>(host_folds.largest);
+#else
+  return value;
+#endif
+}
+
+QL_HD bool holds_folds(int lane) {
+#if defined(__CUDACC__)
+  return lane == 0;
+#else
+  return lane == kWarp - 1;
 #endif
 }
 

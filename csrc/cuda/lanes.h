@@ -4,7 +4,6 @@
 
 #include <cmath>
 
-#include "../core/draw.h"
 #include "gpu.h"
 
 namespace ql::cuda {

@@ -1,32 +1,35 @@
 // One warp steps one task, row of 256 elements by row: loads and stores around core/update.h, without any barrier.
 #pragma once
 
-#include "kernel.h"
-#include "memory.h"
+#include "observe.h"
 
 namespace ql::cuda {
 
-// The draws of one group.
-struct Draws {
-  RoundKeys<ScalarLanes> keys;
-  Coordinates at;
-  uint32_t group_high;
-  GroupPart<ScalarLanes> group[1];
-
-  NoiseKind kind;
-
-  QL_HD Draws(Coordinates coordinates, NoiseKind noise) : keys(coordinates.key), at(coordinates), group_high(0), kind(noise) {
+// The draws of one group, each made where it is read.
+class Draws {
+ public:
+  QL_HD Draws(Coordinates at, NoiseKind kind) : keys_(at.key), at_(at), kind_(kind), group_high_(0) {
     QL_UNROLL
-    for (int round = 2; round < kPhiloxRounds; ++round) keep(keys.k0[round]), keep(keys.k1[round]);
+    for (int round = 2; round < kPhiloxRounds; ++round) keep(keys_.k0[round]), keep(keys_.k1[round]);
   }
 
-  QL_HD void begin(int64_t index) {
-    group_high = static_cast<uint32_t>(index >> 32);
-    group[0] = group_part<ScalarLanes>(keys, at, static_cast<uint32_t>(index));
+  QL_HD void begin(int64_t group) {
+    group_high_ = static_cast<uint32_t>(group >> 32);
+    group_[0] = group_part<ScalarLanes>(keys_, at_, static_cast<uint32_t>(group));
   }
+  QL_HD Eight<uint32_t> draw_grad() const { return halves(Purpose::grad_quantizer); }
+  QL_HD Eight<uint32_t> draw_update() const { return halves(Purpose::update_quantizer); }
+  QL_HD Eight<uint32_t> draw_param() const { return halves(Purpose::param_rounding); }
+  QL_HD Eight<uint32_t> draw_state(int k) const { return halves(Purpose::state_rounding + static_cast<uint32_t>(k)); }
+  QL_HD Eight<float> draw_noise() const {
+    if (kind_ == NoiseKind::gaussian) return gaussian<GroupLanes>(words());
+    return noise_value<GroupLanes>(kind_, halves(Purpose::noise));
+  }
+
+ private:
   QL_HD Eight<uint32_t> halves(uint32_t purpose) const {
     uint32_t c[1][4];
-    draw<ScalarLanes, 1, 1>(keys, group, {purpose_part(at, group_high, purpose)}, c);
+    draw<ScalarLanes, 1, 1>(keys_, group_, {purpose_part(at_, group_high_, purpose)}, c);
     Eight<uint32_t> result;
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) result[i] = i % 2 == 0 ? c[0][i / 2] & 0xFFFFu : c[0][i / 2] >> 16;
@@ -34,82 +37,137 @@ struct Draws {
   }
   QL_HD Eight<uint32_t> words() const {
     uint32_t c[2][4];
-    draw<ScalarLanes, 2, 1>(keys, group,
-                            {purpose_part(at, group_high, Purpose::noise), purpose_part(at, group_high, Purpose::noise + 1)}, c);
+    draw<ScalarLanes, 2, 1>(
+        keys_, group_, {purpose_part(at_, group_high_, Purpose::noise), purpose_part(at_, group_high_, Purpose::noise + 1)}, c);
     Eight<uint32_t> result;
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) result[i] = c[i / 4][i % 4];
     return result;
   }
-  QL_HD Eight<uint32_t> draw_grad() const { return halves(Purpose::grad_quantizer); }
-  QL_HD Eight<uint32_t> draw_update() const { return halves(Purpose::update_quantizer); }
-  QL_HD Eight<float> draw_noise() const {
-    if (kind == NoiseKind::gaussian) return gaussian<GroupLanes>(words());
-    return noise_value<GroupLanes>(kind, halves(Purpose::noise));
-  }
+
+  RoundKeys<ScalarLanes> keys_;
+  Coordinates at_;
+  NoiseKind kind_;
+  uint32_t group_high_;
+  GroupPart<ScalarLanes> group_[1];
 };
+
+// Noise that was drawn already; everything else is drawn where it is read.
+struct WithNoise {
+  const Draws& draws;
+  Eight<float> noise;
+
+  QL_HD Eight<float> draw_noise() const { return noise; }
+  QL_HD Eight<uint32_t> draw_grad() const { return draws.draw_grad(); }
+  QL_HD Eight<uint32_t> draw_update() const { return draws.draw_update(); }
+};
+
+// The row of a tensor's scalars: its own, or its group's.
+template <class Rule>
+QL_HD Row<Rule> row_of(const Arguments& a, int32_t tensor, int32_t group) {
+  if (a.rows != nullptr) return static_cast<const Row<Rule>*>(a.rows)[tensor];
+  return reinterpret_cast<const Row<Rule>*>(a.inline_bytes)[group];
+}
+
+QL_HD const char* grad_of(const Arguments& a, int32_t tensor) {
+  if (a.grads != nullptr) return a.grads[tensor];
+  return reinterpret_cast<const char* const*>(a.inline_bytes + a.grads_at)[tensor];
+}
+
+template <class T>
+QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
+  constexpr bool half_width = sizeof(typename T::Bits) == 2;
+  if constexpr (half_width) {
+    if (stochastic) return pack<T>(values, true, state < 0 ? draws.draw_param() : draws.draw_state(state));
+  }
+  return pack<T>(values, false, Eight<uint32_t>{});
+}
 
 template <class Rule, class P, class G, class S, bool observed>
 __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
   using L = GroupLanes;
+  constexpr int kStates = Rule::states, kSome = kStates > 0 ? kStates : 1;
+  if (a.found_inf != nullptr && *a.found_inf != 0.0f) return;
   const Place here = place();
-  if (a.skip != nullptr && *a.skip != 0) return;
   const Task task = a.tasks[here.block];
   const Tensor& tensor = a.tensors[task.tensor];
-  const Row<Rule> row = a.rows != nullptr ? static_cast<const Row<Rule>*>(a.rows)[task.tensor]
-                                          : reinterpret_cast<const Row<Rule>*>(a.inline_bytes)[tensor.group];
-  const char* const* grads = a.grads != nullptr ? a.grads : reinterpret_cast<const char* const*>(a.inline_bytes + a.grads_at);
+  const Row<Rule> row = row_of<Rule>(a, task.tensor, tensor.group);
   const Scalars& s = row.common;
-  const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f;
-  const int64_t offset = tensor.offset, size = tensor.size;
-  const int64_t block = (offset / kNormBlock + task.block) * kNormBlock;  // where it begins in the unsharded tensor
-  const int64_t here_first = block - offset;                              // the same, from the tensor's first element here
-  char* param = tensor.param + here_first * static_cast<int64_t>(sizeof(typename P::Bits));
-  const char* grad = grads[task.tensor] + here_first * static_cast<int64_t>(sizeof(typename G::Bits));
-  char* states[Rule::states > 0 ? Rule::states : 1];
-  uint32_t misaligned = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(param) | reinterpret_cast<uintptr_t>(grad));
-  for (int k = 0; k < Rule::states; ++k) {
-    states[k] = tensor.states[k] + here_first * static_cast<int64_t>(sizeof(typename S::Bits));
-    misaligned |= static_cast<uint32_t>(reinterpret_cast<uintptr_t>(states[k]));
+  const bool stores = !observed || a.stores;
+  const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
+  const Reach reach(tensor, task);
+  char* param = reach.begin_of<P>(tensor.param);
+  const char* grad = reach.begin_of<G>(grad_of(a, task.tensor));
+  char* states[kSome];
+  uint32_t address = address_bits(param) | address_bits(grad);
+  for (int k = 0; k < kStates; ++k) {
+    states[k] = reach.begin_of<S>(tensor.states[k]);
+    address |= address_bits(states[k]);
   }
-  const Move whole = (misaligned & 15u) == 0 ? Move::aligned : Move::shifted;
-  const int64_t from = here_first < 0 ? -here_first : 0;
-  const int64_t to = size - here_first < kNormBlock ? size - here_first : kNormBlock;
-  const int first = static_cast<int>(from), last = static_cast<int>(to);  // of the block
-  Draws draws_of({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise);
+  const Move whole = move_of(address);
+  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise);
+  const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy,
+                        sizeof(typename P::Bits) == 2 && s.lr != 0.0f};
+  Tally tally;
+  if constexpr (observed) tally.clear();
 
-  for (int begin = first / kNormColumns * kNormColumns; begin < last; begin += kNormColumns) {
-    const int at = begin + here.thread * kGroup;
-    const Move move = begin >= first && begin + kNormColumns <= last ? whole : Move::partial;
-    const Range range{first - at, last - at};
-    const Packed<P> packed_param = load_group<P>(param + at * static_cast<int>(sizeof(typename P::Bits)), move, range);
-    const Packed<G> packed_grad = load_group<G>(grad + at * static_cast<int>(sizeof(typename G::Bits)), move, range);
-    Packed<S> packed_states[Rule::states > 0 ? Rule::states : 1];
+  for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
+    const Lane lane(reach, begin, here.thread, whole);
+    const Packed<P> packed_param = load_group<P>(param + bytes_of<P>(lane.at), lane.move, lane.range);
+    const Packed<G> packed_grad = load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range);
+    Packed<S> packed_states[kSome];
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k)
-      packed_states[k] = load_group<S>(states[k] + at * static_cast<int>(sizeof(typename S::Bits)), move, range);
-    draws_of.begin((block + at) / kGroup);
+    for (int k = 0; k < kStates; ++k) packed_states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), lane.move, lane.range);
+    draws.begin((reach.block + lane.at) / kGroup);
     Element<L, Rule> e;
     e.param = unpack<P>(packed_param);
     e.grad = unpack<G>(packed_grad);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack<S>(packed_states[k]);
-    update<L, Rule>(row, noisy, draws_of, e);
-    if (s.lr != 0.0f) {
-      Eight<uint32_t> half{};
-      const bool stochastic = sizeof(typename P::Bits) == 2 && s.stochastic_param;
-      if (stochastic) half = draws_of.halves(Purpose::param_rounding);
-      store_group<P>(param + at * static_cast<int>(sizeof(typename P::Bits)), pack<P>(e.param, stochastic, half), move, range);
+    for (int k = 0; k < kStates; ++k) e.states[k] = unpack<S>(packed_states[k]);
+    Eight<float> noise{};
+    if constexpr (observed) {
+      if (noisy) noise = draws.draw_noise();
+      update<L, Rule>(row, noisy, WithNoise{draws, noise}, e);
+    } else {
+      update<L, Rule>(row, noisy, draws, e);
     }
-    QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) {
-      Eight<uint32_t> half{};
-      const bool stochastic = sizeof(typename S::Bits) == 2 && s.stochastic_state;
-      if (stochastic) half = draws_of.halves(Purpose::state_rounding + static_cast<uint32_t>(k));
-      store_group<S>(states[k] + at * static_cast<int>(sizeof(typename S::Bits)), pack<S>(e.states[k], stochastic, half), move,
-                     range);
+    Packed<P> stored = packed_param;
+    if (stores && s.lr != 0.0f) {
+      stored = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
+      store_group<P>(param + bytes_of<P>(lane.at), stored, lane.move, lane.range);
+    }
+    if (stores) {
+      QL_UNROLL
+      for (int k = 0; k < kStates; ++k) {
+        const Packed<S> state = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
+        store_group<S>(states[k] + bytes_of<S>(lane.at), state, lane.move, lane.range);
+      }
+    }
+    if constexpr (observed) {
+      noise = moving_noise<L, Rule>(row, noise);
+      tally.add({unscale<L>(s, e.grad), e.displacement, e.delta, noise, unpack<P>(packed_param), e.param, unpack<P>(stored)},
+                watched, lane.range);
     }
   }
+  if constexpr (observed) tally.finish(watched, here.thread, a.statistics + here.block * Statistic::count);
+}
+
+template <class Rule, class P, class G>
+StepKernel find_state(Storage state, bool observed) {
+  if (Rule::states == 0 || state == Storage::float32)
+    return observed ? step_kernel<Rule, P, G, Float32, true> : step_kernel<Rule, P, G, Float32, false>;
+  if constexpr (Rule::states > 0) {
+    if (state == Storage::bfloat16)
+      return observed ? step_kernel<Rule, P, G, BFloat16, true> : step_kernel<Rule, P, G, BFloat16, false>;
+  }
+  return nullptr;
+}
+
+template <class Rule, class P>
+StepKernel find_grad(Storage grad, Storage state, bool observed) {
+  if (grad == Storage::float32) return find_state<Rule, P, Float32>(state, observed);
+  if (grad == Storage::bfloat16) return find_state<Rule, P, BFloat16>(state, observed);
+  return find_state<Rule, P, Float16>(state, observed);
 }
 
 }  // namespace ql::cuda

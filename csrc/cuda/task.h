@@ -1,0 +1,53 @@
+// Where the elements of one warp's task lie.
+#pragma once
+
+#include "kernel.h"
+#include "memory.h"
+
+namespace ql::cuda {
+
+// block: where the task's block begins in the unsharded tensor; before: the same from the tensor's first element here, negative
+// for a shard that begins inside the block; [first, last): the block's elements that lie in the tensor.
+struct Reach {
+  int64_t block, before;
+  int first, last;
+
+  QL_HD Reach(const Tensor& tensor, Task task) {
+    block = (tensor.offset / kNormBlock + task.block) * kNormBlock;
+    before = block - tensor.offset;
+    first = static_cast<int>(before < 0 ? -before : 0);
+    last = static_cast<int>(tensor.size - before < kNormBlock ? tensor.size - before : kNormBlock);
+  }
+  // Where the block's first element lies, or would.
+  template <class T>
+  QL_HD char* begin_of(const char* memory) const {
+    return const_cast<char*>(memory) + before * static_cast<int64_t>(sizeof(typename T::Bits));
+  }
+};
+
+template <class T>
+QL_HD int bytes_of(int elements) {
+  return elements * static_cast<int>(sizeof(typename T::Bits));
+}
+
+QL_HD uint32_t address_bits(const char* memory) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(memory));
+}
+
+// A row of 256 elements, 8 for each lane. at: the lane's first element in the block.
+struct Lane {
+  int at;
+  Move move;
+  Range range;
+
+  QL_HD Lane(const Reach& reach, int begin, int lane, Move whole)
+      : at(begin + lane * kGroup),
+        move(begin >= reach.first && begin + kNormColumns <= reach.last ? whole : Move::partial),
+        range{reach.first - at, reach.last - at} {}
+};
+
+QL_HD Move move_of(uint32_t address_bits) {
+  return (address_bits & 15u) == 0 ? Move::aligned : Move::shifted;
+}
+
+}  // namespace ql::cuda

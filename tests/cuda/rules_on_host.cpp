@@ -1,0 +1,2 @@
+// See runtime_on_host.cpp.
+#include "../../csrc/cuda/rules.cu"
