@@ -14,6 +14,7 @@ constexpr double kLargest = 0x1.FFFFFEp127;  // the largest binary32 number
 // Hyper-parameters of a group as the user wrote them, validated by the caller; the rule's own in the order it names them.
 struct Hyper {
   double lr = 0, temperature = 0, weight_decay = 0, decoupled_weight_decay = 0, grad_resolution = 0, update_resolution = 0;
+  double compensation = 0;  // the length of its term over lr, for those who make the term from it
   double rule[kMaxRuleHypers] = {};
   NoiseKind noise = NoiseKind::gaussian;
   GridRounding grad_rounding = GridRounding::off, update_rounding = GridRounding::off;

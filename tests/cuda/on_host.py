@@ -25,7 +25,7 @@ NOTHING_ON_DEVICE = {
     "schedule": 0,
     "schedule_steps": 0,
     "max_grad_norm": 0.0,
-    "compensation_length": 0.0,
+    "compensates": False,
     "compensation_global": False,
 }
 
