@@ -15,7 +15,7 @@ from .backends.plan import DeviceSide, StepInput
 from .buckets import Bucket, Item
 from .errors import TensorError
 from .group_hypers import GroupHypers, resolve_groups
-from .metrics import Observed, ObservedTensor
+from .metrics import Observed, ObservedTensor, unless_skipped
 from .reference_rules import RULES
 from .tensor_states import make_states, wants_counters_on_device
 from .watch import Watch
@@ -117,13 +117,13 @@ class Execution:
         fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
         return fresh and not any(bool(grad.any()) for grad in step_input.grads)
 
-    def step(self, step_input: StepInput, measures: bool) -> Observed | None:
-        """Steps every bucket; with `measures` returns the statistics of the step.
+    def step(self, step_input: StepInput, measures: bool, before: Observed | None = None) -> Observed | None:
+        """Steps every bucket; with `measures` returns the statistics of the step, or of the one `before` if it is skipped.
 
         Raises:
             TensorError: a step counter is out of range.
         """
-        self.check_counters()
+        self.check_counters(waits=step_input.side is None)
         self.has_stepped = True
         try:
             statistics = step_plans(self._split(step_input), measures)
@@ -131,15 +131,22 @@ class Execution:
                 self.overrun.look()
         finally:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
-        return Observed(self.list_observed(), statistics, list(step_input.hypers)) if measures else None
+        if not measures:
+            return None
+        observed = Observed(self.list_observed(), statistics, list(step_input.hypers))
+        return unless_skipped(observed, before, None if step_input.side is None else step_input.side.found_inf)
 
-    def check_counters(self) -> None:
-        """Refuses a step counter at its end.
+    def check_counters(self, waits: bool = True) -> None:
+        """Refuses a step counter at its end; without `waits` those on a device are not looked at.
 
         Raises:
             TensorError: a step counter is out of range.
         """
-        if not all(plan.counters_fit() for plan in self.plans):
+        fit = all(plan.counters_fit() for plan in self.plans)
+        if waits:
+            counted = (item.state["step"] for bucket in self.buckets if bucket.counts_on_device for item in bucket.items)
+            fit = fit and all(0 <= int(step) < 2**32 - 1 for step in counted)
+        if not fit:
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
 
     def list_observed(self) -> list[ObservedTensor]:

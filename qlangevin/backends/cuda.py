@@ -122,14 +122,16 @@ class CudaPlan:
     def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
         """For each tensor the sum of squares and the largest magnitude of its coming displacement; waits for the device."""
         part = (self.plan, self.convert_input(step_input), self.statistics_for("ahead").data_ptr(), 0)
-        found = self.module.cuda_look_ahead(part, make_common([self], step_input))
+        common = Common([self], step_input)
+        found = self.module.cuda_look_ahead(part, common.native)
         width = len(STATISTICS)
         return list(zip(found[SQUARES::width], found[LARGEST::width], strict=True))
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient; waits for the device."""
         part = (self.plan, self.convert_input(step_input), 0, 0)
-        return list(self.module.cuda_square_grads(part, make_common([self], step_input)))
+        common = Common([self], step_input)
+        return list(self.module.cuda_square_grads(part, common.native))
 
     def convert_input(self, step_input: StepInput) -> Any:
         """The native form of a step's input."""
@@ -189,22 +191,25 @@ def takes_norm(values: dict[str, Any]) -> bool:
     return values["max_grad_norm"] is not None or makes_compensation(values)
 
 
-def make_common(plans: Sequence[CudaPlan], step_input: StepInput) -> Any:
-    """What the plans of one device share in a step."""
-    first, side = plans[0], step_input.side or DeviceSide()
-    places = max(item.order for plan in plans for item in plan.bucket.items) + 1
-    norms = None
-    if step_input.side is None or any(map(takes_norm, step_input.hypers)):
-        norms = torch.empty(2 * first.module.count_norms(places), dtype=torch.float64, device=first.device)
-    side.kept = [norms, as_float32(side.grad_scale, first.device), as_float32(side.found_inf, first.device)]
-    return first.module.CudaCommon(
-        stream=stream_of(first.device),
-        grad_scale=address_of(side.kept[1]),
-        found_inf=address_of(side.kept[2]),
-        norms=address_of(norms),
-        places=places,
-        overrun=address_of(side.overrun),
-    )
+class Common:
+    """What the plans of one device share in a step, and the tensors that must live until its launches are made."""
+
+    def __init__(self, plans: Sequence[CudaPlan], step_input: StepInput) -> None:
+        device, module = plans[0].device, plans[0].module
+        side = step_input.side or DeviceSide()
+        places = max(item.order for plan in plans for item in plan.bucket.items) + 1
+        self.norms: Tensor | None = None
+        if step_input.side is None or any(map(takes_norm, step_input.hypers)):
+            self.norms = torch.empty(2 * module.count_norms(places), dtype=torch.float64, device=device)
+        self.grad_scale, self.found_inf = as_float32(side.grad_scale, device), as_float32(side.found_inf, device)
+        self.native = module.CudaCommon(
+            stream=stream_of(device),
+            grad_scale=address_of(self.grad_scale),
+            found_inf=address_of(self.found_inf),
+            norms=address_of(self.norms),
+            places=places,
+            overrun=address_of(side.overrun),
+        )
 
 
 def step_together(parts: Sequence[tuple[CudaPlan, StepInput]], observes: bool) -> list[Tensor | None]:
@@ -224,8 +229,9 @@ def step_together(parts: Sequence[tuple[CudaPlan, StepInput]], observes: bool) -
         )
         for plan, part in parts
     ]
+    common = Common(plans, step_input)
     try:
-        plans[0].module.cuda_step_together(converted, make_common(plans, step_input))
+        plans[0].module.cuda_step_together(converted, common.native)
     except plans[0].module.CudaError as error:
         raise BackendError(f"the step failed on {plans[0].device}: {error}") from None
     return [plan.observed() if observes else None for plan in plans]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -17,13 +17,11 @@ class DeviceSide:
         grad_scale: a GradScaler's scale; None for 1.
         found_inf: whether the step is skipped, if not 0; None for never.
         overrun: int32, becomes 1 where a schedule has no such step; None if there is no schedule.
-        kept: what must live as long as the step's launches are being made.
     """
 
     grad_scale: Tensor | None = None
     found_inf: Tensor | None = None
     overrun: Tensor | None = None
-    kept: list[Tensor | None] = field(default_factory=list)
 
 
 @dataclass

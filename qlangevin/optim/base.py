@@ -168,7 +168,7 @@ class LangevinOptimizer(Optimizer):
         if side is None:
             clipping.apply(execution, step_input, inverse_scale)
             exponents = displacements.apply(execution, step_input)
-        self._observed = execution.step(step_input, self._sampler.is_due()) or self._observed
+        self._observed = execution.step(step_input, self._sampler.is_due(), self._observed) or self._observed
         self._executions.keep_if_captured(execution)
         for index, exponent in exponents.items():
             self.param_groups[index][hyper.EXPONENT] = exponent
