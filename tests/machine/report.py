@@ -23,9 +23,10 @@ the reference's bits (`tests/machine`). No GPU is needed, and nothing here is a 
 
 A count is that of one turn of the kernel's loop, in the midst of many, over the 8 elements that each lane has: aligned tensors,
 `lr` not 0, no weight decay, no clipping. {MULTIPROCESSORS} multiprocessors of an H200 can issue {LANES} lanes at {GIGAHERTZ} GHz,
-{ISSUED:.1f} thousand billion instructions a second, while its memory moves {TERABYTES} TB: {TOTAL_PER_BYTE:.1f} instructions take as
-long as a byte; of integer instructions, for which there are {INTEGER_LANES} lanes, {INTEGER_PER_BYTE:.2f}. A kernel above either is
-slower than the memory; below, the memory decides if loads overlap with computing.
+{ISSUED:.1f} thousand billion instructions a second, while its memory moves {TERABYTES} TB: {TOTAL_PER_BYTE:.1f}
+instructions take as long as a byte; of integer instructions, for which there are {INTEGER_LANES} lanes,
+{INTEGER_PER_BYTE:.2f}. A kernel above either is slower than the memory; below, the memory decides if loads overlap with
+computing.
 
 - **path**: what is on. *plain*: no noise, all rounded to nearest. *noise*: Gaussian noise. *everything*: that, and all 16-bit
   tensors rounded stochastically; with it, an update or gradient quantizer.
