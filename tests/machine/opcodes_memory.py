@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from .opcodes import opcode
-from .registers import Action, expect, modifiers, read, read_pair, write
+from .registers import Action, constant_offset, expect, modifiers, read, read_pair, write
 from .sass import ZERO_REGISTER, Instruction, Operand
 
 SIZES = {"U8": 1, "U16": 2, "64": 8, "128": 16}
-HINTS = ("E", "EF", "EL", "CONSTANT", "SYS")  # 64-bit addresses; what the caches should keep
+HINTS = ("E", "EF", "EL", "CONSTANT", "SYS", "STRONG", "SM", "GPU")  # 64-bit addresses; what the caches should keep
 
 
 def size_of(i: Instruction, *hints: str) -> int:
@@ -69,7 +69,8 @@ def load_constant(i: Instruction) -> Action:
     puts = [write(i, Operand(destination.kind, destination.index + k)) for k in range(max(1, size // 4))]
 
     def act(w: Any, mask: Any) -> None:
-        words = w.constant_words(int(w.ur[source.index, 0]) + source.value, size)
+        offset = constant_offset(w, source)
+        words = w.constant_words(offset if mask is None or len(offset) == 1 else np.where(mask, offset, offset[mask][0]), size)
         for put, word in zip(puts, words, strict=True):
             put(w, word, mask)
 

@@ -11,7 +11,7 @@ MASK = 0xFFFFFFFF
 ZERO_REGISTER = {"R": 255, "UR": 63, "P": 7, "UP": 7}  # RZ, URZ and the predicates that are always true
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[0-9T]) )?([A-Z0-9_.]+)\s*(.*?)\s*;")
 REGISTER = re.compile(r"^([-~!]?)(\|?)(UR|R|UP|P)(\d+|Z|T)(\|?)((?:\.[A-Z0-9_]+)*)$")
-CONSTANT = re.compile(r"^(-?)c\[0x0\]\[(?:UR(\d+)\+)?(0x[0-9a-f]+)?\]$")
+CONSTANT = re.compile(r"^(-?)c\[0x0\]\[(?:(UR|R)(\d+)\+?)?(-?0x[0-9a-f]+)?\]$")
 MEMORY = re.compile(r"^(?:desc\[UR\d+\])?\[R(\d+|Z)\.64(?:\+(-?0x[0-9a-f]+))?\]$")
 NUMBER = re.compile(r"^-?0x[0-9a-f]+$")
 WORDS = {
@@ -29,7 +29,8 @@ class UnknownInstructionError(Exception):
 class Operand:
     """kind: R, UR, P, UP (register files), number, float, constant, memory, label, name.
 
-    index is the register's; of a constant the uniform register added to its offset (URZ: none). value: a number, an offset.
+    index is the register's; of a constant that of the register added to its offset (URZ: none), whose file is the text. value: a
+    number, an offset.
     """
 
     kind: str
@@ -82,8 +83,9 @@ def parse_operand(text: str) -> Operand:
         if found := pattern.match(text):
             return Operand(kind, text=found.group(1))
     if found := CONSTANT.match(text):
-        sign, uniform, offset = found.groups()
-        return Operand("constant", int(uniform or ZERO_REGISTER["UR"]), int(offset or "0", 16), sign=sign)
+        sign, file, index, offset = found.groups()
+        number = int(index) if file else ZERO_REGISTER["UR"]
+        return Operand("constant", number, int(offset or "0", 16) & MASK, text=file or "UR", sign=sign)
     if found := MEMORY.match(text):
         index, offset = found.groups()
         return Operand("memory", ZERO_REGISTER["R"] if index == "Z" else int(index), int(offset or "0", 16))

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from . import opcodes_float, opcodes_integer, opcodes_memory, opcodes_select  # noqa: F401  (they register their opcodes)
-from .memory import Memory, Words
+from .memory import AccessError, Memory, Words
 from .opcodes import make_action
 from .registers import Action, Bools, Mask, read_predicate
 from .sass import Code, Instruction
@@ -56,13 +56,13 @@ class Warp:
         self.issued: Counter[int] = Counter()  # how often each instruction was issued to the warp
         self.branches = 0
 
-    def constant_words(self, offset: int, size: int) -> list[Words]:
+    def constant_words(self, offset: Words, size: int) -> list[Words]:
         """Registers full of the constant bank."""
-        part = self.constants[offset : offset + size]
-        if len(part) != size or offset % size:
-            raise ValueError(f"{size} bytes at {offset:#x} of the constants")
-        unit = {1: np.uint8, 2: np.uint16}.get(size, np.uint32)
-        return [part.view(unit)[k : k + 1].astype(np.uint32) for k in range(max(1, size // 4))]
+        if (offset % np.uint32(size)).any() or int(offset.max()) + size > len(self.constants):
+            raise AccessError(f"{size} bytes at {int(offset.max()):#x} of the constants")
+        unit = min(size, 4)
+        view = self.constants.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[unit])
+        return [view[offset // np.uint32(unit) + np.uint32(k)].astype(np.uint32) for k in range(size // unit)]
 
     def run(self) -> Warp:
         """Itself, after the last lane's exit."""
