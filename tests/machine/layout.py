@@ -117,8 +117,7 @@ def check_fields(sizes: Mapping[str, int], fields: Mapping[str, tuple[int, int]]
     for struct, total in sizes.items():
         at = 0
         for offset, size in sorted(span for name, span in fields.items() if name.startswith(struct + ".")):
-            assert offset - at < (8 if at % ALIGNMENT or offset % ALIGNMENT else ALIGNMENT), (
-                f"{struct} has an unknown field at {at}"
-            )
+            padding = ALIGNMENT if offset % ALIGNMENT == 0 else 8
+            assert offset - at < padding, f"{struct} has an unknown field at {at}"
             at = offset + size
         assert total - at < ALIGNMENT, f"{struct} has an unknown field at {at}"

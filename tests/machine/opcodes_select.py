@@ -200,3 +200,17 @@ def zeros(i: Instruction) -> Action:
             put(w, nought, mask)
 
     return act
+
+
+@opcode("P2R")
+def bits_of_predicates(i: Instruction) -> Action:
+    """The predicates that a mask names, each at the bit of its number, among the other bits of a register."""
+    modifiers(i)
+    destination, _, a, named = expect(i, 4)
+    put, x, bits = write(i, destination), read(i, a), np.uint32(named.value)
+
+    def act(w: Any, mask: Any) -> None:
+        packed = sum((w.p[k].astype(np.uint32) << np.uint32(k) for k in range(7)), np.zeros(1, np.uint32))
+        put(w, x(w) & ~bits | packed & bits, mask)
+
+    return act

@@ -97,6 +97,13 @@ def test_the_common_tables_of_logic(table: int) -> None:
     assert (COMMON_TABLES[table](a, b, c) == sum_of_products(table, a, b, c)).all()
 
 
+def test_predicates_are_kept_in_a_register() -> None:
+    set_two = ("ISETP.EQ.AND P0, PT, RZ, RZ, PT", "ISETP.NE.AND P1, PT, RZ, RZ, PT", "ISETP.EQ.AND P2, PT, RZ, RZ, PT")
+    warp = run(*set_two, "P2R R9, PR, R1, 0x3", "R2P PR, R9, 0x4", R1=0xF2)
+    assert int(warp.r[9, 0]) == 0xF1
+    assert warp.p[:3, 0].tolist() == [True, False, False]
+
+
 def test_lanes_part_and_meet_again() -> None:
     code = (
         "S2R R1, SR_TID.X",
