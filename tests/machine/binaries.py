@@ -47,6 +47,7 @@ class Kernel:
     resources: Resources
     lines: tuple[str, ...] = field(repr=False)
     arguments: tuple[str, ...] = ()
+    tables: bytes = b""
 
     @property
     def is_step(self) -> bool:
@@ -83,7 +84,7 @@ class Kernel:
 
     def parse(self) -> Code:
         """Its instructions."""
-        return parse_section(self.name, list(self.lines))
+        return parse_section(self.name, list(self.lines), self.tables)
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ def read_resources(text: str) -> dict[str, Resources]:
 def read_cubin(path: Path, architecture: int) -> list[Kernel]:
     """The kernels of one binary."""
     resources = read_resources(tools.run([tools.find("cuobjdump"), "-res-usage", str(path)]))
-    text = tools.run([tools.find("nvdisasm"), "-c", str(path)])
+    text = tools.run([tools.find("nvdisasm"), str(path)])
     return [
-        Kernel(name, architecture, resources[name], tuple(lines), template_arguments(name))
-        for name, lines in split_sections(text)
+        Kernel(name, architecture, resources[name], tuple(lines), template_arguments(name), tables)
+        for name, lines, tables in split_sections(text)
     ]
 
 

@@ -70,7 +70,9 @@ def load_constant(i: Instruction) -> Action:
 
     def act(w: Any, mask: Any) -> None:
         offset = constant_offset(w, source)
-        words = w.constant_words(offset if mask is None or len(offset) == 1 else np.where(mask, offset, offset[mask][0]), size)
+        if mask is not None and len(offset) > 1:  # what the other lanes hold may be no place
+            offset = np.where(mask, offset, offset[mask][0])
+        words = w.constant_words(source.bank, offset, size)
         for put, word in zip(puts, words, strict=True):
             put(w, word, mask)
 

@@ -55,6 +55,11 @@ PIPES: dict[str, tuple[str, ...]] = {
 PIPE_OF = {opcode: pipe for pipe, opcodes in PIPES.items() for opcode in opcodes}
 
 
+def resident_warps(registers: int) -> int:
+    """How many warps, of one to a block, a multiprocessor holds at once: 65536 registers, given out by 8 a lane; 32 blocks."""
+    return min(32, 65536 // (-(-registers // 8) * 8 * 32))
+
+
 def pipe_of(one: Instruction) -> str:
     """The pipe of an instruction."""
     if one.opcode not in PIPE_OF:

@@ -42,13 +42,15 @@ def raw(i: Instruction, operand: Operand) -> Callable[[Warp], Words]:
         number = np.array([value], np.uint32)
         return lambda _: number
     if operand.kind == "constant":
-        return lambda w: w.constant_words(constant_offset(w, operand), 4)[0]
+        return lambda w: w.constant_words(operand.bank, constant_offset(w, operand), 4)[0]
     raise i.complain(f"an operand that is no integer ({operand.kind})")
 
 
 def constant_offset(w: Warp, operand: Operand) -> Words:
     """Where a constant begins, in each lane or in all."""
-    return (w.r if operand.text == "R" else w.ur)[operand.index] + np.uint32(operand.value)
+    file: Words = w.r if operand.text == "R" else w.ur
+    offset: Words = file[operand.index] + np.uint32(operand.value)
+    return offset
 
 
 def read(i: Instruction, operand: Operand) -> Callable[[Warp], Words]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .instructions import ARCHITECTURE, COLUMNS, room
-from .pipes import GIGAHERTZ, INTEGER_LANES, INTEGER_PER_BYTE, LANES, MULTIPROCESSORS, TERABYTES, TOTAL_PER_BYTE
+from .pipes import GIGAHERTZ, INTEGER_LANES, INTEGER_PER_BYTE, LANES, MULTIPROCESSORS, TERABYTES, TOTAL_PER_BYTE, resident_warps
 
 GOALS: dict[tuple[str, str], tuple[int, int | None]] = {
     ("momentum bfloat16/bfloat16/bfloat16", "everything"): (60, 32),
@@ -38,7 +38,8 @@ computing.
 - **special**: square roots, divisions, conversions. **memory**: loads and stores. **control**: branches.
 - **over**: which room is exceeded, and by how much. **goal**: total (and integer) instructions that are aimed at.
 
-Kernels are named by rule and by the storage types of parameter, gradient and states; **bytes** are those an element moves.
+Kernels are named by rule and by the storage types of parameter, gradient and states; **bytes** are those an element moves, **warps**
+as many as a multiprocessor has the registers for. None has a stack, so that none spills.
 """
 
 
@@ -70,7 +71,12 @@ def write_path(title: str, path: str, counts: list[float], byte_count: int) -> s
 def write_kernel(title: str, entry: Mapping[str, Any]) -> str:
     """The table of one kernel."""
     head = ["path", "total", "room", "integer", "room", *COLUMNS[2:], "over", "goal"]
-    lines = [f"## {title}", "", f"{entry['bytes']} bytes, {entry['registers']} registers, no stack, no spills.", ""]
+    lines = [
+        f"## {title}",
+        "",
+        f"{entry['bytes']} bytes, {entry['registers']} registers, {resident_warps(entry['registers'])} warps.",
+        "",
+    ]
     lines += [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 3)}---|---|"]
     lines += [write_path(title, path, counts, entry["bytes"]) for path, counts in entry["paths"].items()]
     return "\n".join(lines) + "\n"

@@ -11,10 +11,11 @@ MASK = 0xFFFFFFFF
 ZERO_REGISTER = {"R": 255, "UR": 63, "P": 7, "UP": 7}  # RZ, URZ and the predicates that are always true
 INSTRUCTION = re.compile(r"^\s+/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P[0-9T]) )?([A-Z0-9_.]+)\s*(.*?)\s*;")
 REGISTER = re.compile(r"^([-~!]?)(\|?)(UR|R|UP|P)(\d+|Z|T)(\|?)((?:\.[A-Z0-9_]+)*)$")
-CONSTANT = re.compile(r"^(-?)c\[0x0\]\[(?:(UR|R)(\d+)\+?)?(-?0x[0-9a-f]+)?\]$")
+CONSTANT = re.compile(r"^(-?)c\[0x([02])\]\[(?:(UR|R)(\d+)\+?)?(-?0x[0-9a-f]+)?\]$")
 MEMORY = re.compile(r"^(?:desc\[UR\d+\])?\[R(\d+|Z)\.64(?:\+(-?0x[0-9a-f]+))?\]$")
 NUMBER = re.compile(r"^-?0x[0-9a-f]+$")
 WORDS = {
+    "table": re.compile(r'^R(\d+) (-0x[0-9a-f]+)\s+\(\*"BRANCH_TARGETS .*"\*\)$'),
     "label": re.compile(r"^`\((.*)\)$"),
     "float": re.compile(r"^(-?\d+(?:\.\d*)?(?:e[-+]?\d+)?)$"),
     "name": re.compile(r"^(SRZ|SR_[A-Z_.]+|B\d+|PR)$"),
@@ -39,6 +40,7 @@ class Operand:
     text: str = ""
     sign: str = ""  # "-" negated, "~" complemented, "!" of predicates
     absolute: bool = False
+    bank: int = 0  # of a constant: 0 holds the kernel's parameters, 2 the tables of its branches
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ def parse_operand(text: str) -> Operand:
     if found := NUMBER.match(text):
         return Operand("number", value=int(text, 16) & MASK)
     for kind, pattern in WORDS.items():
-        if found := pattern.match(text):
+        if (found := pattern.match(text)) and kind == "table":
+            return Operand(kind, int(found.group(1)), int(found.group(2), 16) & MASK)
+        if found:
             return Operand(kind, text=found.group(1))
     if found := CONSTANT.match(text):
-        sign, file, index, offset = found.groups()
+        sign, bank, file, index, offset = found.groups()
         number = int(index) if file else ZERO_REGISTER["UR"]
-        return Operand("constant", number, int(offset or "0", 16) & MASK, text=file or "UR", sign=sign)
+        return Operand("constant", number, int(offset or "0", 16) & MASK, file or "UR", sign, bank=int(bank))
     if found := MEMORY.match(text):
         index, offset = found.groups()
         return Operand("memory", ZERO_REGISTER["R"] if index == "Z" else int(index), int(offset or "0", 16))
@@ -99,6 +103,7 @@ class Code:
     name: str
     instructions: list[Instruction] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)  # the index of the instruction behind each
+    tables: bytes = b""  # constant bank 2
 
     def resolve(self) -> Code:
         """Itself, with the targets of branches."""
@@ -123,16 +128,20 @@ def parse_instruction(found: re.Match[str]) -> Instruction:
     return Instruction(int(address, 16), condition, opcode, tuple(modifiers), operands, text)
 
 
-def split_sections(text: str) -> Iterator[tuple[str, list[str]]]:
-    """The mangled name and the lines of each kernel in nvdisasm's output."""
-    parts = re.split(r"^\s*\.section\s+\.text\.([^\s,]+),.*$", text, flags=re.MULTILINE)
-    for name, body in zip(parts[1::2], parts[2::2], strict=True):
-        yield name, body.splitlines()
+def split_sections(text: str) -> Iterator[tuple[str, list[str], bytes]]:
+    """The mangled name, the lines and the tables of each kernel in nvdisasm's output."""
+    parts = re.split(r"^\s*\.section\s+([^\s,]+).*$", text, flags=re.MULTILINE)
+    bodies = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for section, body in bodies.items():
+        if section.startswith(".text."):
+            name = section.removeprefix(".text.")
+            tables = re.findall(r"\b0x([0-9a-f]{2})\b", bodies.get(f".nv.constant2.{name}", ""))
+            yield name, body.splitlines(), bytes.fromhex("".join(tables))
 
 
-def parse_section(name: str, lines: list[str]) -> Code:
+def parse_section(name: str, lines: list[str], tables: bytes = b"") -> Code:
     """The kernel of one section of code."""
-    code = Code(name)
+    code = Code(name, tables=tables)
     for line in lines:
         if found := INSTRUCTION.match(line):
             code.instructions.append(parse_instruction(found))

@@ -19,7 +19,8 @@ from .registers import Action, Bools, Mask, read_predicate
 from .sass import Code, Instruction
 
 WARP = 32
-CONTROL = frozenset(("BRA", "EXIT", "BSSY", "BSYNC"))
+STEP = 16  # bytes of an instruction
+CONTROL = frozenset(("BRA", "BRX", "EXIT", "BSSY", "BSYNC"))
 LIMIT = 20_000  # branches of one warp; a task takes a tenth
 
 
@@ -41,7 +42,7 @@ class Warp:
     def __init__(self, program: Program, memory: Memory, constants: bytes, block: int) -> None:
         junk = np.random.default_rng(block)
         self.program, self.memory = program, memory
-        self.constants = np.frombuffer(constants, np.uint8)
+        self.constants = {0: np.frombuffer(constants, np.uint8), 2: np.frombuffer(program.code.tables, np.uint8)}
         self.r: Words = junk.integers(0, 1 << 32, (256, WARP), np.uint32)
         self.ur: Words = junk.integers(0, 1 << 32, (64, 1), np.uint32)
         self.p: Bools = junk.random((8, WARP)) < 0.5
@@ -56,12 +57,13 @@ class Warp:
         self.issued: Counter[int] = Counter()  # how often each instruction was issued to the warp
         self.branches = 0
 
-    def constant_words(self, offset: Words, size: int) -> list[Words]:
-        """Registers full of the constant bank."""
-        if (offset % np.uint32(size)).any() or int(offset.max()) + size > len(self.constants):
+    def constant_words(self, bank: int, offset: Words, size: int) -> list[Words]:
+        """Registers full of a constant bank."""
+        constants = self.constants[bank]
+        if (offset % np.uint32(size)).any() or int(offset.max()) + size > len(constants):
             raise AccessError(f"{size} bytes at {int(offset.max()):#x} of the constants")
         unit = min(size, 4)
-        view = self.constants.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[unit])
+        view = constants.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[unit])
         return [view[offset // np.uint32(unit) + np.uint32(k)].astype(np.uint32) for k in range(size // unit)]
 
     def run(self) -> Warp:
@@ -112,7 +114,9 @@ class Warp:
         if one.opcode == "BSSY":
             self.barriers[one.operands[0].text] = taken.copy()
             return False
-        if one.opcode == "BRA":
+        if one.opcode == "BRX":
+            self.scatter(one, taken)
+        elif one.opcode == "BRA":
             taken = self.branching(one, taken)
             if not taken.any():
                 return False
@@ -133,6 +137,13 @@ class Warp:
         for operand in one.operands[:-1]:
             taken = taken & read_predicate(one, operand)(self)
         return taken
+
+    def scatter(self, one: Instruction, lanes: Bools) -> None:
+        """A branch to where a register says."""
+        (table,) = one.operands
+        place = (self.r[table.index] + np.uint32(table.value) + np.uint32(one.address + STEP)) // np.uint32(STEP)
+        for pc in np.unique(place[lanes]).tolist():
+            self.join(pc, lanes & (place == pc))
 
     def leave(self, lanes: Bools) -> None:
         """Lanes that end: no barrier waits for them."""
