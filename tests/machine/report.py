@@ -38,8 +38,8 @@ computing.
 - **special**: square roots, divisions, conversions. **memory**: loads and stores. **control**: branches.
 - **over**: which room is exceeded, and by how much. **goal**: total (and integer) instructions that are aimed at.
 
-Kernels are named by rule and by the storage types of parameter, gradient and states; **bytes** are those an element moves, **warps**
-as many as a multiprocessor has the registers for. None has a stack, so that none spills.
+Kernels are named by rule and by the storage types of parameter, gradient and states; **bytes** are those an element moves,
+**warps** as many as a multiprocessor has the registers for. None has a stack, so that none spills.
 """
 
 
