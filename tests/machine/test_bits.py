@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.core.cases import FACTORS, FULL, Case, all_pairs
-from tests.core.kernels import Step, compare_jobs, step_reference
+from tests.core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
 
 from .binaries import Binaries, Kernel
 from .instructions import ARCHITECTURE
@@ -67,13 +67,17 @@ def check_case(binaries: Binaries, layout: Layout, case: Case) -> list[str]:
     kernel = find_kernel(binaries, layout, case)
     if kernel is None:
         return [f"{case}: there is no kernel for it"]
-    step, jobs = case.make_step(), case.make_jobs()
-    wanted = [job.clone() for job in jobs]
-    step_reference(step, wanted)
+    jobs = case.make_jobs()
     shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
     how = Placement(shifts, case["rows"] or case["layout"] != "one", case["grads"])
-    problems = Launch(layout, program(kernel)).run(step, jobs, how)
-    return [f"{case}: {problem}" for problem in problems + compare_jobs(jobs, wanted)]
+    return [f"{case}: {problem}" for problem in check_step(layout, kernel, case.make_step(), jobs, how)]
+
+
+def check_step(layout: Layout, kernel: Kernel, step: Step, jobs: list[Job], how: Placement) -> list[str]:
+    """What a step of some tensors does differently from the reference."""
+    wanted = [job.clone() for job in jobs]
+    step_reference(step, wanted)
+    return Launch(layout, program(kernel)).run(step, jobs, how) + compare_jobs(jobs, wanted)
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +131,15 @@ def test_several_tensors_and_groups(binaries: Binaries, layout: Layout) -> None:
     row = points()[0] | EVERYTHING | {"row": "momentum", "layout": "several", "size": 300, "values": "normal", "offset": 4000}
     for seed, (rows, grads) in enumerate([(True, False), (True, True)]):
         assert check_case(binaries, layout, Case(1000 * seed, row | {"rows": rows, "grads": grads})) == []
+
+
+@pytest.mark.parametrize("rounding", [name for name in FACTORS["grad_rounding"] if name != "off"])
+def test_values_on_and_between_the_points_of_a_grid(binaries: Binaries, layout: Layout, rounding: str) -> None:
+    """Ties are what random values never are."""
+    h = settings(grad_rounding=rounding, grad_resolution=64.0, update_rounding=rounding, update_resolution=128.0)
+    for kernel in binaries.steps(ARCHITECTURE):
+        if not kernel.observed:
+            param, grad, *states = (DTYPES[name] for name in kernel.storage)
+            ties = torch.arange(-128, 128) / 128
+            jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), [torch.zeros(256, dtype=states[0])] * kernel.states, key=7)]
+            assert check_step(layout, kernel, Step(kernel.rule, [h]), jobs, Placement()) == [], kernel.title
