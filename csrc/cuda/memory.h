@@ -72,14 +72,22 @@ QL_HD uint32_t hand_on(uint32_t word) {
 #endif
 }
 
-template <int count>
+// The bytes from the multiple of 16 before an address to it.
+QL_HD uint32_t shift_of(const char* address) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+}
+
+// Words to what lies `bytes` behind where they begin, a multiple of `unit`.
+template <int count, int unit>
 QL_HD void shift_words(uint32_t (&words)[count + 4], uint32_t bytes) {
   QL_UNROLL
   for (int i = 0; i < count + 2; ++i) words[i] = bytes & 8u ? words[i + 2] : words[i];
   QL_UNROLL
   for (int i = 0; i < count + 1; ++i) words[i] = bytes & 4u ? words[i + 1] : words[i];
-  QL_UNROLL
-  for (int i = 0; i < count; ++i) words[i] = shift_pair(words[i], words[i + 1], (bytes & 2u) * 8u);
+  if constexpr (unit < 4) {
+    QL_UNROLL
+    for (int i = 0; i < count; ++i) words[i] = shift_pair(words[i], words[i + 1], (bytes & 2u) * 8u);
+  }
 }
 
 template <class T>
@@ -92,17 +100,17 @@ QL_HD Packed<T> load_aligned(const char* address) {
 
 template <class T>
 QL_HD Packed<T> load_shifted(const char* address) {
-  Packed<T> packed;
-  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  const uint32_t shift = shift_of(address);
+  if (shift == 0) return load_aligned<T>(address);
   uint32_t words[4 * kQuads<T> + 4];
   QL_UNROLL
   for (int q = 0; q <= kQuads<T>; ++q) {
-    Quad quad{};
-    if (q < kQuads<T> || shift != 0) quad = load_quad_around(address - shift + 16 * q);
+    const Quad quad = load_quad_around(address - shift + 16 * q);
     QL_UNROLL
     for (int i = 0; i < 4; ++i) words[4 * q + i] = quad.words[i];
   }
-  shift_words<4 * kQuads<T>>(words, shift);
+  shift_words<4 * kQuads<T>, sizeof(typename T::Bits)>(words, shift);
+  Packed<T> packed;
   QL_UNROLL
   for (int i = 0; i < 4 * kQuads<T>; ++i) packed.word(i) = words[i];
   return packed;
@@ -142,8 +150,8 @@ QL_HD void store_partial(char* address, const Packed<T>& packed, Range range) {
 template <class T>
 QL_HD void store_shifted(char* address, const Packed<T>& packed) {
   constexpr int count = 4 * kQuads<T>;
-  constexpr int bytes = static_cast<int>(sizeof(typename T::Bits));
-  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  constexpr uint32_t bytes = sizeof(typename T::Bits);
+  const uint32_t shift = shift_of(address);
   if (shift == 0) {
     QL_UNROLL
     for (int q = 0; q < kQuads<T>; ++q) store_quad(address + 16 * q, packed.quads[q]);
@@ -154,15 +162,22 @@ QL_HD void store_shifted(char* address, const Packed<T>& packed) {
   for (int i = 0; i < 4; ++i) words[i] = hand_on(packed.word(count - 4 + i));
   QL_UNROLL
   for (int i = 0; i < count; ++i) words[4 + i] = packed.word(i);
-  shift_words<count>(words, 16u - shift);
+  shift_words<count, bytes>(words, 16u - shift);
   const int lane = place().thread % kWarp;
   QL_UNROLL
   for (int q = 0; q < kQuads<T>; ++q) {
     if (q > 0 || lane > 0)
       store_quad(address - shift + 16 * q, {words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3]});
   }
-  if (lane == 0) store_partial<T>(address, packed, {0, static_cast<int>(16u - shift) / bytes});
-  if (lane == kWarp - 1) store_partial<T>(address, packed, {kGroup - static_cast<int>(shift) / bytes, kGroup});
+  // What no quad covers: the first lane's beginning and the last one's end, a bit for each element.
+  if (lane == 0 || lane == kWarp - 1) {
+    const uint32_t beginning = (1u << (16u - shift) / bytes) - 1u, end = 0xFF00u >> shift / bytes;
+    const uint32_t mask = lane == 0 ? beginning : end;
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) {
+      if (mask >> i & 1u) store_one(reinterpret_cast<typename T::Bits*>(address) + i, packed.element(i));
+    }
+  }
 }
 
 template <class T>
