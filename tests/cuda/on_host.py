@@ -19,6 +19,7 @@ try:
 
     missing = None
 except ImportError:
+    gpu: Any = None  # type: ignore[no-redef]
     missing = "the CUDA kernels were not compiled for the host; `make test` builds with -DQLANGEVIN_TEST_PATHS=ON"
 
 assert _native
