@@ -74,13 +74,29 @@ QL_HD const char* grad_of(const Arguments& a, int32_t tensor) {
   return reinterpret_cast<const char* const*>(a.inline_bytes + a.grads_at)[tensor];
 }
 
+// state: which one; -1 for the parameter.
 template <class T>
 QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
-  constexpr bool half_width = sizeof(typename T::Bits) == 2;
-  if constexpr (half_width) {
-    if (stochastic) return pack<T>(values, true, state < 0 ? draws.draw_param() : draws.draw_state(state));
+  if constexpr (sizeof(typename T::Bits) == 2) {
+    if (stochastic) return pack<T>(values, state < 0 ? draws.draw_param() : draws.draw_state(state));
   }
-  return pack<T>(values, false, Eight<uint32_t>{});
+  return pack<T>(values);
+}
+
+// Most steps have no quantizer, no decay and no compensation. One branch to a step where the compiler knows that costs less than
+// one for each of them.
+QL_HD bool is_bare(const Scalars& s) {
+  const bool quantizes = s.grad_rounding != GridRounding::off || s.update_rounding != GridRounding::off;
+  return !quantizes && s.weight_decay == 0.0f && s.decoupled_weight_decay == 0.0f && s.compensation == 0.0f;
+}
+
+template <class Rule, class Source>
+QL_HD void update_group(const Row<Rule>& row, bool noisy, const Source& random, Element<GroupLanes, Rule>& e) {
+  if (!is_bare(row.common)) return update<GroupLanes, Rule>(row, noisy, random, e);
+  Row<Rule> bare = row;
+  bare.common.grad_rounding = bare.common.update_rounding = GridRounding::off;
+  bare.common.weight_decay = bare.common.decoupled_weight_decay = bare.common.compensation = 0.0f;
+  update<GroupLanes, Rule>(bare, noisy, random, e);
 }
 
 // A group as it was loaded.
@@ -169,12 +185,12 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
     draws.begin((reach.block + lane.at) / kGroup);
     Element<L, Rule> e = group.unpacked();
     if constexpr (!observed) {
-      update<L, Rule>(row, noisy, draws, e);
+      update_group<Rule>(row, noisy, draws, e);
       memory.store(lane, s, e, draws, group.param);
     } else {
       Eight<float> noise{};
       if (noisy) noise = draws.draw_noise();
-      update<L, Rule>(row, noisy, WithNoise{draws, noise}, e);
+      update_group<Rule>(row, noisy, WithNoise{draws, noise}, e);
       const Packed<P> stored = stores ? memory.store(lane, s, e, draws, group.param) : group.param;
       const Trace trace{unscale<L>(s, e.grad),  e.displacement, e.delta,          moving_noise<L, Rule>(row, noise),
                         unpack<P>(group.param), e.param,        unpack<P>(stored)};
