@@ -125,7 +125,7 @@ struct Memory {
   char* param;
   const char* grad;
   char* states[Rule::states > 0 ? Rule::states : 1];
-  Move whole;
+  uint32_t aligned;
 
   QL_HD Memory(const Reach& reach, const Tensor& tensor, const char* grad_memory) {
     param = reach.begin_of<P>(tensor.param);
@@ -135,8 +135,9 @@ struct Memory {
       states[k] = reach.begin_of<S>(tensor.states[k]);
       address |= address_bits(states[k]);
     }
-    whole = move_of(address);
+    aligned = (address & 15u) == 0 ? 1u : 0u;
   }
+  QL_HD Move whole() const { return aligned != 0 ? Move::aligned : Move::shifted; }
   QL_HD Loaded<Rule, P, G, S> load(const Lane& lane) const {
     if (lane.move == Move::aligned) return load_as(lane, Move::aligned);  // one branch for all of them
     return load_as(lane, lane.move);
@@ -185,17 +186,18 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
-  const Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
-  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise, reach.block / kGroup);
+  Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
+  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
+              reach.block / kGroup);
   const bool rounded = sizeof(typename P::Bits) == 2 && s.lr != 0.0f;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy, rounded};
   Tally tally;
   if constexpr (observed) tally.clear();
   uint32_t thread = static_cast<uint32_t>(here.thread), bare = is_bare(s) ? 1u : 0u;
-  keep(thread), keep(bare);  // they are cheap to make, but not in every turn
+  keep(thread), keep(bare), keep(memory.aligned);  // they are cheap to make, but not in every turn
 
   for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
-    const Lane lane(reach, begin, thread, memory.whole);
+    const Lane lane(reach, begin, thread, memory.whole());
     Loaded<Rule, P, G, S> group = memory.load(lane);
     draws.begin(static_cast<uint32_t>(reach.block / kGroup) + static_cast<uint32_t>(begin) / kGroup + thread);
     Element<L, Rule> e = group.unpacked();
