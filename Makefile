@@ -11,8 +11,8 @@ NATIVE := $(shell find csrc -type f) CMakeLists.txt setup.py pyproject.toml
 	touch $@
 
 .venv/.built: .venv/.installed $(NATIVE)
-	QLANGEVIN_CMAKE_ARGS="-DQLANGEVIN_TEST_PATHS=ON -DQLANGEVIN_WERROR=ON" PATH="$(CURDIR)/$(BIN):$$PATH" \
-	  $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
+	QLANGEVIN_CMAKE_ARGS="-DQLANGEVIN_TEST_PATHS=ON -DQLANGEVIN_WERROR=ON" QLANGEVIN_BUILD_DIR=build/native \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --no-build-isolation --no-deps --editable .
 	touch $@
 
 demo: .venv/.built
