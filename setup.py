@@ -20,7 +20,8 @@ class CMakeExtension(Extension):
 class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(os.environ.get("QLANGEVIN_BUILD_DIR") or self.build_temp).resolve()  # a fixed one is not built anew each time
+        # pip's is another one each time, and everything is built anew.
+        build = Path(os.environ.get("QLANGEVIN_BUILD_DIR") or self.build_temp).resolve()
         build.mkdir(parents=True, exist_ok=True)
         configure = [
             "cmake",
@@ -41,8 +42,8 @@ class CMakeBuild(build_ext):
         except subprocess.CalledProcessError:
             raise SystemExit(
                 "qlangevin: the native module could not be built; the reason stands above. It needs a C++20 compiler (GCC 11 or "
-                "Clang 14 and later); QLANGEVIN_CUDA=OFF leaves out the CUDA kernels. QLANGEVIN_NO_NATIVE=1 pip install . installs "
-                "without a compiler, with the slow reference alone."
+                "Clang 14 and later). QLANGEVIN_CUDA=OFF pip install . leaves out the CUDA kernels; "
+                "QLANGEVIN_NO_NATIVE=1 pip install . installs without a compiler, with the slow reference alone."
             ) from None
 
 

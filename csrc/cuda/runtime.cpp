@@ -37,8 +37,8 @@ std::string why_no_devices(cudaError_t error) {
   int driver = 0;
   if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess) {
     if (driver == 0) return "no NVIDIA driver is installed" + name;
-    return "the NVIDIA driver is too old: it is of CUDA " + release(driver) + ", and this build needs " + release(CUDART_VERSION) +
-           name;
+    return "the NVIDIA driver is too old: it is of CUDA " + release(driver) + ", and this build of " + release(CUDART_VERSION) +
+           ": update the driver, or install again with an nvcc of CUDA " + release(driver) + name;
   }
   return std::string(cudaGetErrorString(error)) + name;
 }
@@ -58,8 +58,8 @@ std::string why_unusable(int device) {
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
   const int capability = 10 * major + minor;
   if (has_code_for(capability)) return "";
-  return "its compute capability is " + with_point(capability) + ", for which this build has no code: build with " +
-         "QLANGEVIN_CUDA_ARCHS=" + std::to_string(capability);
+  return "its compute capability is " + with_point(capability) + ", for which this build has no code: install again with " +
+         "QLANGEVIN_CUDA_ARCHS=" + std::to_string(capability) + " in the environment";
 }
 
 DeviceScope::DeviceScope(int device) : before_(0) {

@@ -68,7 +68,7 @@ CPP_FOLDERS: dict[str, set[str]] = {
 CPP_OTHERS: dict[str, set[str]] = {
     "core": set(),
     "cpu": {"immintrin.h", "pthread.h"},
-    "cuda": {"cuda_runtime.h", "cuda.h"},
+    "cuda": {"cuda_runtime_api.h"},
     "": {"pybind11/pybind11.h", "pybind11/stl.h"},
 }
 
@@ -175,7 +175,7 @@ STANDARD = {
     "cstring", "functional", "limits", "map", "memory", "mutex", "optional", "stdexcept", "string", "thread", "tuple",
     "type_traits", "unordered_map", "utility", "vector",
 }  # fmt: skip
-CPP = list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",))
+CPP = list_files((".h", ".cpp", ".cu", ".in"), ("csrc",))
 
 
 @pytest.mark.parametrize("path", CPP, ids=name_of)
