@@ -17,11 +17,11 @@ if(NOT nvcc)
 endif()
 if(NOT nvcc)
   # An isolated build has its own sys.path, but the environment's folders are known to sysconfig all the same.
-  execute_process(OUTPUT_VARIABLE nvcc OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND "${Python_EXECUTABLE}" -c [[
+  execute_process(OUTPUT_VARIABLE nvcc OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND "${Python_EXECUTABLE}" -c [=[
 import glob, os, site, sys, sysconfig
 folders = [*sys.path, *map(sysconfig.get_path, ("platlib", "purelib")), site.getusersitepackages()]
-found = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "nvidia", "cu*", "bin", "nvcc")))]
-print(found[-1] if found else "")]])
+found = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "nvidia", "cu*", "bin", "nvcc")))[::-1]]
+print(found[0] if found else "")]=])
 endif()
 
 set(no_nvcc "")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from qlangevin import __main__ as main_module
 from qlangevin.native_module import cuda_architectures, explain_cuda, native
 from tests.design.sources import ROOT, read
 
@@ -139,6 +140,14 @@ def test_a_build_without_cuda_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch
         for word in ("nvcc", "PATH", "CUDA_HOME", "nvidia-cuda-nvcc", "QLANGEVIN_CUDA=ON"):
             assert word in why
         assert cuda_architectures() == ()
+
+
+def test_info_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    main_module.print_cuda()
+    printed = capsys.readouterr().out
+    assert (explain_cuda(0) or ": usable") in printed
+    for architecture in cuda_architectures():
+        assert f" {architecture / 10:.1f}" in printed
 
 
 def test_pip_is_told_one_release_of_all_of_nvcc() -> None:
