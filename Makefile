@@ -56,4 +56,4 @@ format: .venv/.built
 	$(BIN)/clang-format -i $$(git ls-files $(FORMATTED))
 
 clean:
-	rm -rf .venv build dist *.egg-info qlangevin/_native*.so
+	rm -rf .venv build dist *.egg-info qlangevin/*.so
