@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from ..native_module import native, why_no_cuda
+from ..native_module import explain_cuda, native
 from ..reference import STATISTICS
 from .hypers import NativeHypers
 from .plan import DeviceSide, StepInput
@@ -35,7 +35,7 @@ def find_module(device: torch.device) -> Any:
 
 def why_not(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
     """Why the kernels cannot step such tensors of a GPU; None if they can."""
-    if device.type == "cuda" and (why := why_no_cuda(index_of(device))) is not None:
+    if device.type == "cuda" and (why := explain_cuda(index_of(device))) is not None:
         return why
     for dtype in dtypes:
         if dtype not in STORAGE:

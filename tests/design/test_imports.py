@@ -178,7 +178,7 @@ STANDARD = {
     "cstring", "functional", "limits", "map", "memory", "mutex", "optional", "stdexcept", "string", "thread", "tuple",
     "type_traits", "unordered_map", "utility", "vector",
 }  # fmt: skip
-CPP = list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",))
+CPP = list_files((".h", ".cpp", ".cu", ".in"), ("csrc",))
 
 
 @pytest.mark.parametrize("path", CPP, ids=name_of)
