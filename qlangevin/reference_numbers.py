@@ -135,7 +135,7 @@ def noise_value(kind: str, coordinates: Coordinates) -> Tensor:
 
 
 def even_of(y: Tensor) -> Tensor:
-    """The nearest integer for |y| < 2^22 (2^51 in binary64), ties to even: 1.5 times the first number without fraction bits is added."""
+    """The nearest integer for |y| < 2^22 (2^51 in binary64), ties to even: adding 1.5 * 2^23 (2^52) leaves no fractional bits."""
     magic = 12582912.0 if y.dtype == torch.float32 else 1.5 * 2.0**52
     return (y + magic) - magic
 

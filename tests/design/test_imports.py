@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "device_hypers": {"torch", "errors", "hyper", "quantizers", "group_hypers", "backends"},
     "tensor_states": {"torch", "errors", "scalar_values", "buckets"},
     "execution": {
-        "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules", "backends",
-        "metrics",
+        "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules",
+        "backends", "metrics",
     },
     "executions": {"native_module", "backends", "execution"},
     "clipping": {"torch", "reference_numbers", "backends", "execution"},
