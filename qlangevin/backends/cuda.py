@@ -104,10 +104,12 @@ class CudaPlan:
         storage = [STORAGE[dtype] for dtype in bucket.dtypes]
         where = index_of(self.device)
         self.plan = self.module.CudaPlan(bucket.rule, storage, facts, where, bucket.groups, bucket.counts_on_device)
+        here = stream_of(self.device)
+        self.streams = {here}  # that have used its memory
         self.memory = torch.empty(self.plan.bytes, dtype=torch.uint8, device=self.device)
         self.statistics: dict[str, Tensor] = {}
         try:
-            self.plan.place(self.memory.data_ptr(), stream_of(self.device))
+            self.plan.place(self.memory.data_ptr(), here)
         except self.module.CudaError as error:
             raise BackendError(str(error)) from None
 
@@ -163,6 +165,15 @@ class CudaPlan:
             known = schedule, torch.frombuffer(packed, dtype=torch.uint8).to(self.device)
             self.tables[group] = known
         return known[1]
+
+    def keep_for(self, stream: int) -> None:
+        """Tells torch that the plan's memory is in use on a stream: it may be freed while a kernel there still waits."""
+        if self.device.type != "cuda" or is_capturing(self.device):
+            return
+        self.streams.add(stream)
+        if len(self.streams) > 1:
+            for tensor in (self.memory, *self.statistics.values(), *(table for _, table in self.tables.values())):
+                tensor.record_stream(torch.cuda.current_stream(self.device))
 
     def statistics_for(self, purpose: str) -> Tensor:
         """Memory for statistics, made when it is first needed; zeros until a step has filled it."""
@@ -229,7 +240,9 @@ def step_together(parts: Sequence[tuple[CudaPlan, StepInput]], observes: bool) -
         )
         for plan, part in parts
     ]
-    common = Common(plans, step_input)
+    common, stream = Common(plans, step_input), stream_of(plans[0].device)
+    for plan in plans:
+        plan.keep_for(stream)
     try:
         plans[0].module.cuda_step_together(converted, common.native)
     except plans[0].module.CudaError as error:
