@@ -45,19 +45,21 @@ def print_info() -> int:
     print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
     check_cpu_path()
     print_cuda()
+    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    return int(any([print_backends(device) for device in devices]))
+
+
+def print_backends(device: torch.device) -> bool:
+    """Prints the backends for a device's tensors, and self-tests the usable ones; whether one of them fails."""
+    print(f"\nBackends for {device.type.upper()} tensors:")
     failed = False
-    print("\nBackends for CPU tensors:")
-    for name, reason in explain_backends(torch.device("cpu"), (torch.float32,) * 3).items():
+    for name, reason in explain_backends(device, (torch.float32,) * 3).items():
         print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
         if reason is None:
-            for case, passed in selftest.check_backend(name).items():
+            for case, passed in selftest.check_backend(name, device).items():
                 print(f"    self-test {'passed' if passed else 'FAILED'}: {case}")
                 failed |= not passed
-    if torch.cuda.is_available():
-        print("\nBackends for CUDA tensors:")
-        for name, reason in explain_backends(torch.device("cuda"), (torch.float32,) * 3).items():
-            print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
-    return int(failed)
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ Schedules become tables that the device reads; lr and temperature that are tenso
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,9 +29,14 @@ def is_on_device(value: Any) -> bool:
     return isinstance(value, Tensor) and cuda.find_module(value.device) is not None
 
 
-def is_dynamic(value: Any) -> bool:
-    """Whether the host has to look at a value before each step: a tensor of the host's."""
-    return hyper.is_dynamic(value) and not is_on_device(value) and not hyper.needs_step(value)
+def find_dynamic(optimizer: LangevinOptimizer) -> Callable[[Any], bool]:
+    """What tells whether the host has to look at a value before each step: a tensor of the host's; a schedule without a table."""
+    has_tables = optimizer.tabulated_steps is not None
+
+    def is_dynamic(value: Any) -> bool:
+        return hyper.is_dynamic(value) and not is_on_device(value) and not (has_tables and hyper.needs_step(value))
+
+    return is_dynamic
 
 
 def resolve(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list[dict[str, Any]]:
