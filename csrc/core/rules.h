@@ -70,8 +70,9 @@ struct Momentum {
 
   template <class L>
   static QL_HD typename L::F displace(const Scalars& s, typename L::F g, const typename L::F* x) {
-    if (s.nesterov) return -((g + x[0] * s.momentum) * s.velocity_factor);
-    return -(x[0] * s.velocity_factor);
+    typename L::F ahead = x[0];
+    if (s.nesterov) ahead = g + x[0] * s.momentum;
+    return -(ahead * s.velocity_factor);
   }
 
   template <class L>

@@ -42,6 +42,25 @@ QL_HD float round_once(double value) {
   return static_cast<float>(value);
 }
 
+// The norm of a list from its sum of squares, rounded once to binary32.
+QL_HD double norm_of(double squares) {
+  return round_once(std::sqrt(squares));
+}
+
+// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm.
+QL_HD double clip_coefficient(double norm, double max_norm) {
+  const double coefficient = max_norm / (norm + 1e-6);
+  return coefficient > 1.0 ? 1.0 : coefficient;
+}
+
+// r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is. At most the
+// largest binary32 number, so that the term of a vanishing displacement is never Inf.
+QL_HD float compensation_factor(double length, double norm) {
+  if (norm == 0.0 || length == 0.0) return 0.0f;
+  const double factor = length / norm;
+  return round_once(factor > kLargest ? kLargest : factor);
+}
+
 QL_HD GridRounding effective_rounding(GridRounding rounding, double resolution) {
   return std::isinf(resolution) ? GridRounding::off : rounding;  // an infinite resolution is the identity
 }
@@ -70,25 +89,6 @@ QL_HD Row<typename Rule::Kernel> make_row(const Hyper& h, double grad_multiplier
   row.step = static_cast<uint32_t>(step);
   row.chain = chain;
   return row;
-}
-
-// The norm of a list from its sum of squares, rounded once to binary32.
-QL_HD double norm_of(double squares) {
-  return round_once(std::sqrt(squares));
-}
-
-// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm.
-QL_HD double clip_coefficient(double norm, double max_norm) {
-  const double coefficient = max_norm / (norm + 1e-6);
-  return coefficient > 1.0 ? 1.0 : coefficient;
-}
-
-// r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is. At most the
-// largest binary32 number, so that the term of a vanishing displacement is never Inf.
-QL_HD float compensation_factor(double length, double norm) {
-  if (norm == 0.0 || length == 0.0) return 0.0f;
-  const double factor = length / norm;
-  return round_once(factor > kLargest ? kLargest : factor);
 }
 
 }  // namespace ql
