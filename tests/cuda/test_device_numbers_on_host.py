@@ -38,9 +38,12 @@ def check(
     facts: Sequence[dict[str, Any]],
     scale: float | None = None,
 ) -> None:
-    """A step of which the device makes something equals one of which the host knows all; with the numbers changed, the next."""
-    for on_device in (False, True):
-        jobs = make_jobs(rule)
+    """A step of which the device makes something equals one of which the host knows all.
+
+    The tensors of a group are at different steps, or at the same one, where the host could make the scalars.
+    """
+    for steps, on_device in itertools.product(((0, 0, 5, 7), (4, 4, 4, 4)), (False, True)):
+        jobs = make_jobs(rule, 2, steps)
         wanted = [job.clone() for job in jobs]
         plan = Plan(rule, jobs, 2, on_device)
         for observes in (False, True):
@@ -98,6 +101,18 @@ class Schedule:
     def at(self, step: int) -> dict[str, Any]:
         """The hyper-parameters of a step; of the last one beyond the end."""
         return self.hypers[min(step, len(self.hypers)) - 1]
+
+
+@pytest.mark.parametrize("counts_on_device", [False, True])
+@pytest.mark.parametrize("rule", RULES)
+def test_a_schedule_is_read_where_all_are_at_one_step(rule: str, counts_on_device: bool) -> None:
+    """And the host could make the scalars, were it not for the schedule."""
+    schedule, jobs = Schedule(rule, 6), make_jobs(rule, 1, (2, 2))
+    wanted = [job.clone() for job in jobs]
+    plan = Plan(rule, jobs, 1, counts_on_device)
+    Shared().run([plan], [plan.make_input(Step(rule, [BASE]), [schedule.facts])])
+    step_reference(Step(rule, [schedule.at(3)]), wanted)
+    assert compare_jobs(jobs, wanted) == []
 
 
 @pytest.mark.parametrize("counts_on_device", [False, True])
