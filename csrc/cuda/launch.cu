@@ -188,6 +188,24 @@ void Plan::step(const Common& common, double* statistics) {
   for (int64_t* step : description_.steps) ++*step;
 }
 
+namespace {
+
+constexpr const char* kNoStatistics = "looking ahead needs memory for its statistics";
+
+// A norm is over all places, so that each must be a tensor's.
+void check_norms(const std::vector<Part>& parts, const Common& common, bool looks_ahead) {
+  int64_t tensors = 0;
+  for (const Part& part : parts) {
+    tensors += static_cast<int64_t>(part.plan->size());
+    if (!part.plan->places_fit(common.places)) throw std::invalid_argument("a tensor's place is not among those of the norms");
+    if (looks_ahead && part.ahead == nullptr && part.plan->size() > 0) throw std::invalid_argument(kNoStatistics);
+  }
+  if (common.norms == nullptr || tensors != common.places)
+    throw std::invalid_argument("norms need memory, and all their tensors");
+}
+
+}  // namespace
+
 void step_together(const std::vector<Part>& parts, const Common& common) {
   bool clips = false, compensates = false;
   for (const Part& part : parts) {
@@ -198,6 +216,7 @@ void step_together(const std::vector<Part>& parts, const Common& common) {
     }
   }
   if (parts.empty()) return;
+  if (clips || compensates) check_norms(parts, common, compensates);
   const DeviceScope scope(parts[0].plan->description().device);
   double* list = common.norms;
   Known known{};
@@ -224,6 +243,7 @@ void step_together(const std::vector<Part>& parts, const Common& common) {
 
 std::vector<double> square_grads(const Part& part, const Common& common) {
   part.plan->check(*part.input, common);
+  if (common.norms == nullptr || !part.plan->places_fit(common.places)) throw std::invalid_argument("norms need memory");
   const DeviceScope scope(part.plan->description().device);
   part.plan->begin(*part.input, common, true);
   part.plan->square_grads(common, common.norms);
@@ -234,6 +254,7 @@ std::vector<double> square_grads(const Part& part, const Common& common) {
 
 std::vector<double> look_ahead(const Part& part, const Common& common) {
   part.plan->check(*part.input, common);
+  if (part.ahead == nullptr && part.plan->size() > 0) throw std::invalid_argument(kNoStatistics);
   const DeviceScope scope(part.plan->description().device);
   part.plan->begin(*part.input, common, true);
   part.plan->prepare(common, {}, false);

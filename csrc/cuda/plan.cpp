@@ -118,6 +118,11 @@ bool Plan::counters_fit() const {
                      [](const int64_t* step) { return *step >= 0 && *step < std::numeric_limits<uint32_t>::max(); });
 }
 
+bool Plan::places_fit(int64_t places) const {
+  return std::all_of(description_.places.begin(), description_.places.end(),
+                     [places](int32_t place) { return place >= 0 && place < places; });
+}
+
 void Plan::check(const StepInput& input, const Common& common) const {
   if (!placed_) throw std::invalid_argument("the plan has no memory on the device yet");
   if (input.grads.size() != size()) throw std::invalid_argument("one gradient for each tensor is needed");
@@ -127,6 +132,10 @@ void Plan::check(const StepInput& input, const Common& common) const {
     throw std::invalid_argument("one compensation for each tensor is needed, or none at all");
   if (common.found_inf != nullptr && !counts_on_device())
     throw std::invalid_argument("a step that the device may skip needs counters on the device");
+  for (const Group& group : input.groups) {
+    if (group.schedule != nullptr && (group.schedule_steps < 1 || common.overrun == nullptr))
+      throw std::invalid_argument("a schedule needs a step, and a flag for its end");
+  }
   if (!counters_fit()) throw std::overflow_error("a step counter left [0, 2^32 - 2]");
 }
 

@@ -76,6 +76,7 @@ class Plan {
   // Throws if the input does not fit, or a counter of the host cannot be advanced.
   void check(const StepInput& input, const Common& common) const;
   bool counters_fit() const;
+  bool places_fit(int64_t places) const;
 
   // The parts of a step, in this order; those of norms only if they are wanted, and with statistics if there is memory for them.
   void begin(const StepInput& input, const Common& common, bool norms);
