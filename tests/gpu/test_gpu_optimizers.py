@@ -9,12 +9,11 @@ import torch
 
 from qlangevin import selftest
 from qlangevin.bench.admission import why_no_kernels
-from tests.optim.optimizers import FORMS
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
 from .device import CPU, DEVICE, ON_HOST, ORACLE, needs_device, no_synchronization, synchronize
-from .problems import ADAPTIVE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
+from .problems import CHOSEN, LEFT_TO_THE_DEVICE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
 
 pytestmark = needs_device
 
@@ -42,7 +41,7 @@ def run(form: str, device: torch.device, backend: str, **options: Any) -> tuple[
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CHOSEN)
 def test_steps_equal_the_cpu_s(form: str, options: str) -> None:
     metrics, result = run(form, DEVICE, "native", **OPTIONS[options])
     wanted_metrics, wanted = run(form, CPU, ORACLE, **OPTIONS[options])
@@ -51,7 +50,7 @@ def test_steps_equal_the_cpu_s(form: str, options: str) -> None:
 
 
 @pytest.mark.parametrize("clips", [False, True])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_capturable_steps_equal_the_cpu_s(form: str, clips: bool) -> None:
     options = {"max_grad_norm": 0.5} if clips else {}
     problem = make_device_problem(DEVICE)
@@ -63,7 +62,7 @@ def test_capturable_steps_equal_the_cpu_s(form: str, clips: bool) -> None:
 
 
 @pytest.mark.parametrize("capturable", [False, True])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_a_step_does_not_wait_for_the_device(form: str, capturable: bool) -> None:
     """The device is kept busy meanwhile: a step that waited in native code would return late."""
     problem = make_device_problem(DEVICE)
@@ -109,7 +108,7 @@ class Scaled:
 
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_scaled_steps_equal_unscaled_ones(form: str, inside: bool, max_grad_norm: float | None) -> None:
     """With an overflow in the second and the fourth step, which leave everything as it is."""
     scaled = Scaled(form, inside, max_grad_norm=max_grad_norm)
