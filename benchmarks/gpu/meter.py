@@ -94,7 +94,8 @@ class Meter:
 
     def release(self) -> None:
         """Gives back what is no longer used."""
-        gc.collect()
+        if not self.small:
+            gc.collect()
         if self.device.type == "cuda":
             self.synchronize()
             torch.cuda.empty_cache()

@@ -38,12 +38,10 @@ def format_head(bench: Facts, verdict: Facts) -> Iterator[str]:
     machine = bench.get("machine", {})
     place = machine.get("gpu") or machine.get("cpu") or "unknown device"
     yield f"# {place}\n"
-    yield (
-        f"Driver {machine.get('driver')}, CUDA {machine.get('cuda')}, torch {machine.get('torch')}, "
-        f"Python {machine.get('python')}, qlangevin {machine.get('qlangevin')} (numerics version {machine.get('numerics_version')}, commit "
-        f"{machine.get('commit')}), {machine.get('date')}. Host: {machine.get('cpu')}, {machine.get('cores')} cores. "
-        "Written by `make gpu`; all figures are in bench.json, and log.txt is of the same run.\n"
-    )
+    names = ("driver", "cuda", "torch", "python", "qlangevin", "numerics_version", "commit", "date")
+    yield ", ".join(f"{name.replace('_', ' ')} {machine.get(name)}" for name in names) + "."
+    yield f"Host: {machine.get('cpu')}, {machine.get('cores')} cores."
+    yield "Written by `make gpu`; all figures are in bench.json, and log.txt is of the same run.\n"
     yield "| stage | verdict | seconds | |\n|---|---|---:|---|"
     for stage, facts in verdict.items():
         yield f"| {stage} | {facts['status']} | {facts['seconds']:.0f} | {facts['text'].replace('|', '/')} |"

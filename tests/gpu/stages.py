@@ -146,11 +146,12 @@ def parity_commands() -> list[Command]:
     return [*commands, run_tests("CPU paths", *paths)]
 
 
-def contract_commands() -> list[Command]:
-    """What holds through the optimizers."""
-    names = ("optimizers", "graphs", "streams", "memory")
-    commands = [run_tests(name, f"tests/gpu/test_gpu_{name}.py") for name in names]
-    return commands
+def contract_commands(small: bool) -> list[Command]:
+    """What holds through the optimizers; small tests are done before several processes have begun."""
+    paths = {name: f"tests/gpu/test_gpu_{name}.py" for name in ("optimizers", "graphs", "streams", "memory")}
+    if small:
+        return [run_tests("all", *paths.values())]
+    return [run_tests(name, path) for name, path in paths.items()]
 
 
 def sanitizer_commands() -> list[Command]:
@@ -173,7 +174,7 @@ def list_stages(options: Options) -> list[Stage]:
     return [
         Stage("build", build_commands(options), 200, judge_exits, lambda: build_in_place(options)),
         Stage("parity", parity_commands(), 120, judge_tests),
-        Stage("contract", contract_commands(), 100, judge_tests),
+        Stage("contract", contract_commands(options.small), 100, judge_tests),
         Stage("sanitizer", sanitizer_commands(), 120, judge_sanitizer),
         Stage("benchmark", [benchmark], 230, judge_benchmark),
         Stage("results", [results], 60, judge_exits),
