@@ -9,6 +9,7 @@ import torch
 
 from qlangevin import selftest
 from qlangevin.bench.admission import why_no_kernels
+from qlangevin.metrics import Metrics
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
@@ -49,6 +50,16 @@ def test_steps_equal_the_cpu_s(form: str, options: str) -> None:
     assert metrics == wanted_metrics
 
 
+def measure_oracle(form: str, step: int, **options: Any) -> Metrics:
+    """The metrics of one step on the CPU."""
+    problem = make_device_problem(CPU)
+    optimizer = make_optimizer(form, problem, ORACLE, **options)
+    problem.run(optimizer, range(1, step))
+    optimizer.collect_metrics()
+    problem.run(optimizer, [step])
+    return optimizer.metrics()  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("clips", [False, True])
 @pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_capturable_steps_equal_the_cpu_s(form: str, clips: bool) -> None:
@@ -56,7 +67,10 @@ def test_capturable_steps_equal_the_cpu_s(form: str, clips: bool) -> None:
     problem = make_device_problem(DEVICE)
     optimizer = make_optimizer(form, problem, "native", capturable=True, **options)
     optimizer.tabulate_schedules(STEPS)
-    problem.run(optimizer, range(1, STEPS + 1))
+    problem.run(optimizer, range(1, STEPS))
+    optimizer.collect_metrics()
+    problem.run(optimizer, [STEPS])
+    assert numbers_of(optimizer.metrics()) == numbers_of(measure_oracle(form, STEPS, **options))
     assert all(state["step"].device == DEVICE for state in optimizer.state.values())
     assert_same(result_of(optimizer, problem), run_oracle(form, ORACLE, list(range(1, STEPS + 1)), **options))
 
