@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from qlangevin import selftest
+from qlangevin.__main__ import main
 from qlangevin.bench.admission import why_no_kernels
 from qlangevin.metrics import Metrics
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
-from .device import CPU, DEVICE, ON_HOST, ORACLE, needs_device, no_synchronization, synchronize
+from .device import CPU, DEVICE, ON_HOST, ORACLE, needs_device, needs_gpu, no_synchronization, synchronize
 from .problems import CHOSEN, LEFT_TO_THE_DEVICE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
 
 pytestmark = needs_device
@@ -170,3 +171,10 @@ def test_a_saved_state_goes_on_elsewhere() -> None:
 def test_the_golden_runs() -> None:
     assert selftest.check_backend("native", DEVICE) == dict.fromkeys(selftest.CASES, True)
     assert why_no_kernels(DEVICE) == (None, False)
+
+
+@needs_gpu
+def test_the_bench_command() -> None:
+    words = ["--device", "cuda", "--lists", "mlp", "--rounds", "2", "--cases", "torch SGD fused", "SGLD momentum"]
+    assert main(["bench", *words]) == 0
+    assert main(["info"]) == 0
