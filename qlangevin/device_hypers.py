@@ -5,6 +5,7 @@ Schedules become tables that the device reads; lr and temperature that are tenso
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,7 @@ class Overrun:
         self.steps = steps
         self.flag = torch.zeros((), dtype=torch.int32, device=device)
         self.seen = torch.zeros((), dtype=torch.int32, device="cpu", pin_memory=device.type != "cpu")
+        self.seen_number = ctypes.c_int32.from_address(self.seen.data_ptr())  # its value, without torch, which could wait
 
     def look(self) -> None:
         """Asks the device without waiting for it."""
@@ -110,5 +112,5 @@ class Overrun:
         Raises:
             HyperparameterError: naming the length; the steps beyond had the hyper-parameters of the last one.
         """
-        if bool((self.flag if waits else self.seen).item()):
+        if bool(self.flag) if waits else self.seen_number.value != 0:
             raise HyperparameterError(f"a schedule ran past total_steps = {self.steps}, which tabulate_schedules was given")

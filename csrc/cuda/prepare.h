@@ -34,6 +34,7 @@ QL_HD double multiplier_of(const PrepareArguments& a, const Group& group) {
 }
 
 QL_HD float compensation_of(const PrepareArguments& a, const Group& group, const Hyper& hyper, int64_t tensor) {
+  if (!a.counts) return 0.0f;  // it is made from the displacements that are looked at
   if (a.compensations != nullptr) return a.compensations[tensor];
   if (a.statistics == nullptr || !group.compensates) return 0.0f;
   const double own = a.statistics[tensor * Statistic::count + Statistic::displacement_squares];
