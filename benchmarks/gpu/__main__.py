@@ -72,7 +72,7 @@ def measure(meter: Meter, seconds: float, file: Path) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures; the exit status is 1 where a section failed or the kernels may not be timed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="a folder")
+    parser.add_argument("--out", type=Path, required=True, help="a folder, such as benchmarks/results/nvidia-h200")
     parser.add_argument("--seconds", type=float, default=200.0, help="no section is begun later (default 200)")
     parser.add_argument("--small", action="store_true", help="tiny sizes, to test the benchmark")
     args = parser.parse_args(arguments)

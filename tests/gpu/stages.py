@@ -119,10 +119,15 @@ def build_commands(options: Options) -> list[Command]:
 
 
 def build_env(options: Options) -> dict[str, str]:
-    """nvcc in the path, and the architecture of this device only."""
-    arguments = f"-DQLANGEVIN_TEST_PATHS=OFF -DQLANGEVIN_CUDA=ON -DQLANGEVIN_CUDA_ARCHS={options.device.arch}"
-    paths = [os.environ.get("PATH", ""), str(Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin")]
-    return {"QLANGEVIN_CMAKE_ARGS": arguments, "QLANGEVIN_CUDA_ARCHS": str(options.device.arch), "PATH": os.pathsep.join(paths)}
+    """The tools of this Python and nvcc in the path, and the architecture of this device only."""
+    toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin"
+    return {
+        "QLANGEVIN_CUDA": "ON",
+        "QLANGEVIN_CUDA_ARCHS": str(options.device.arch),
+        "QLANGEVIN_CMAKE_ARGS": "-DQLANGEVIN_TEST_PATHS=OFF",
+        "QLANGEVIN_BUILD_DIR": os.environ.get("QLANGEVIN_BUILD_DIR", "build/gpu"),
+        "PATH": os.pathsep.join([str(Path(PYTHON).parent), os.environ.get("PATH", ""), str(toolkit)]),
+    }
 
 
 def build_in_place(options: Options) -> list[Command]:
@@ -156,7 +161,8 @@ def contract_commands(small: bool) -> list[Command]:
 
 def sanitizer_commands() -> list[Command]:
     """The small script under each tool; without torch's caching allocator, so that each tensor ends where it ends."""
-    found = shutil.which("compute-sanitizer", path=os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/cuda/bin"]))
+    toolkit = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "bin"
+    found = shutil.which("compute-sanitizer", path=os.pathsep.join([os.environ.get("PATH", ""), str(toolkit)]))
     if found is None:
         return []
     script = [PYTHON, "-m", "tests.gpu.sanitized"]
