@@ -6,6 +6,7 @@ from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
@@ -133,7 +134,7 @@ class Execution:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
         if not measures:
             return None
-        observed = Observed(self.list_observed(), statistics, list(step_input.hypers))
+        observed = Observed(self.list_observed(), statistics, *self.note_hypers(step_input))
         return unless_skipped(observed, before, None if step_input.side is None else step_input.side.found_inf)
 
     def check_counters(self, waits: bool = True) -> None:
@@ -153,6 +154,17 @@ class Execution:
         """What the metrics have to know of each tensor."""
         items = [(bucket, item) for bucket in self.buckets for item in bucket.items]
         return [ObservedTensor(item.name, item.group, item.param.numel(), bucket.rule) for bucket, item in items]
+
+    def note_hypers(self, step_input: StepInput) -> tuple[list[dict[str, Any]], Tensor | None]:
+        """The hyper-parameters of a step just taken, and the steps that tensors took where the device looks them up by these."""
+        lrs = [values.get("device_lr") for values in step_input.hypers]
+        hypers = [
+            values if lr is None else {**values, "device_lr": lr.detach().clone()}
+            for values, lr in zip(step_input.hypers, lrs, strict=True)
+        ]
+        if not any(values.get("schedule") for values in hypers):
+            return hypers, None
+        return hypers, torch.stack([item.state["step"] for bucket in self.buckets for item in bucket.items])
 
     def look_ahead(self, step_input: StepInput) -> list[Ahead]:
         """The coming displacement of each tensor, in the order of the buckets.

@@ -77,20 +77,32 @@ class ObservedTensor:
 
 @dataclass(frozen=True)
 class Observed:
-    """The statistics of one step: for each bucket a (tensors, statistics) tensor; its tensors stand in `tensors` in order."""
+    """The statistics of one step: for each bucket a (tensors, statistics) tensor; its tensors stand in `tensors` in order.
+
+    steps: the step that each tensor took, on the device, where tables of schedules say what it had; None: hypers say it.
+    """
 
     tensors: Sequence[ObservedTensor]
     statistics: Sequence[Tensor | None]
     hypers: Sequence[Mapping[str, Any]]
+    steps: Tensor | None = None
 
 
 def unless_skipped(new: Observed, old: Observed | None, found_inf: Tensor | None) -> Observed:
     """What was observed of a step that the device may have skipped: of the step before it, if it did; without waiting for it."""
     if found_inf is None or old is None or old.tensors != new.tensors:
         return new
-    pairs = list(zip(new.statistics, old.statistics, strict=True))
+    pairs = list(zip((*new.statistics, new.steps), (*old.statistics, old.steps), strict=True))
     chosen = [None if a is None or b is None else torch.where(found_inf.to(a.device) != 0, b, a) for a, b in pairs]
-    return Observed(new.tensors, chosen, new.hypers)
+    return Observed(new.tensors, chosen[:-1], new.hypers, chosen[-1])
+
+
+def values_at(values: Mapping[str, Any], step: int | None) -> Mapping[str, Any]:
+    """A group's hyper-parameters at a step; waits for the device where it has them."""
+    schedule, lr = values.get("schedule"), values.get("device_lr")
+    if schedule and step is not None:
+        values = {**values, **schedule[min(step, len(schedule)) - 1]}
+    return values if lr is None else {**values, "lr": float(lr)}
 
 
 def summarize(observed: Observed) -> Metrics:
@@ -98,10 +110,13 @@ def summarize(observed: Observed) -> Metrics:
     rows = (row for bucket in observed.statistics if bucket is not None for row in bucket.unbind(0))
     tensors: dict[str, dict[str, Tensor]] = {}
     totals: dict[int, tuple[Tensor, int, str]] = {}
-    for tensor, row in zip(observed.tensors, rows, strict=True):
+    steps: list[int | None] = [None] * len(observed.tensors) if observed.steps is None else observed.steps.tolist()
+    latest: dict[int, int | None] = {}  # by group
+    for tensor, row, step in zip(observed.tensors, rows, steps, strict=True):
         if tensor.size == 0:
             continue
-        tensors[tensor.name] = measure(row, tensor.size, observed.hypers[tensor.group])
+        tensors[tensor.name] = measure(row, tensor.size, values_at(observed.hypers[tensor.group], step))
+        latest[tensor.group] = step if step is None else max(step, latest.get(tensor.group) or 0)
         total, size, _ = totals.get(tensor.group, (row.new_zeros(row.shape), 0, ""))
         totals[tensor.group] = total + row.to(total.device), size + tensor.size, tensor.rule
     groups: list[dict[str, Tensor | float]] = []
@@ -110,7 +125,8 @@ def summarize(observed: Observed) -> Metrics:
             groups.append({})
             continue
         total, size, rule = totals[index]
-        groups.append({**measure(total, size, values), **measure_group(total, size, rule, values)})
+        known = values_at(values, latest[index])
+        groups.append({**measure(total, size, known), **measure_group(total, size, rule, known)})
     return Metrics(tensors, groups)
 
 

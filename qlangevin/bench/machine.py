@@ -33,7 +33,7 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "qlangevin": __version__,
         "numerics_version": NUMERICS_VERSION,
-        "commit": find_commit(Path(__file__).resolve().parent) or os.environ.get("QLANGEVIN_COMMIT"),
+        "commit": os.environ.get("QLANGEVIN_COMMIT") or find_commit(Path(__file__).resolve().parent),
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

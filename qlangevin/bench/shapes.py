@@ -66,12 +66,8 @@ def resnet50() -> Iterator[Shape]:
     yield (1000,)
 
 
-def gpt2() -> Iterator[Shape]:
-    """GPT-2 with 124 M parameters, output tied to the embedding: 148 tensors, 124,439,808 elements.
-
-    Source: Radford et al., 2019, table 2, first row.
-    """
-    width, words, positions, layers = 768, 50257, 1024, 12
+def gpt(width: int, layers: int, words: int = 50257, positions: int = 1024) -> Iterator[Shape]:
+    """A network like GPT-2, output tied to the embedding. Source: Radford et al., 2019, section 2.3."""
     yield words, width
     yield positions, width
     for _ in range(layers):
@@ -84,6 +80,11 @@ def gpt2() -> Iterator[Shape]:
             yield inputs, outputs
             yield (outputs,)
     yield from norm(width)
+
+
+def gpt2() -> Iterator[Shape]:
+    """GPT-2 with 124 M parameters: 148 tensors, 124,439,808 elements. Source: Radford et al., 2019, table 2, first row."""
+    return gpt(768, 12)
 
 
 def repeat(count: int, size: int) -> Callable[[], Iterator[Shape]]:

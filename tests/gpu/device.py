@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from qlangevin.backends import cuda
-from qlangevin.native_module import why_no_cuda
+from qlangevin.native_module import explain_cuda
 
 ON_HOST = os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1"
 SMALL = os.environ.get("QLANGEVIN_GPU_SMALL") == "1"
@@ -37,7 +37,7 @@ def find_missing() -> str | None:
         return None
     if not torch.cuda.is_available():
         return "torch finds no CUDA device"
-    return why_no_cuda(0)
+    return explain_cuda(0)
 
 
 MISSING = find_missing()

@@ -14,7 +14,7 @@ from qlangevin.metrics import Metrics
 from tests.optim.optimizers import FORMS
 from tests.optim.problems import Problem, draw
 
-from .device import CPU
+from .device import CPU, SMALL
 
 # Sizes around a warp's row of 256 and a block of 4,096; the types make several buckets.
 SHAPES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
@@ -28,7 +28,9 @@ SHAPES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 }
 IN_FIRST_GROUP = 4
 ADAPTIVE = "QuantizedSGD, adaptive"  # needs the host at each step
-SCHEDULED = tuple(name for name in FORMS if name not in ("SGLD", "SGLD with momentum"))
+FEW = ("SGLD with momentum", "CoolMomentum, warm", ADAPTIVE, "QuantizedSGD, calibrated")
+CHOSEN = FEW if SMALL else tuple(FORMS)  # tests/optim runs all of them through the host's double
+LEFT_TO_THE_DEVICE = tuple(form for form in CHOSEN if form != ADAPTIVE)
 
 
 def make_device_problem(device: torch.device, dtypes: tuple[torch.dtype, ...] = ()) -> Problem:

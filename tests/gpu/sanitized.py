@@ -12,11 +12,10 @@ import torch
 
 from tests.core.cases import Case, list_cases
 from tests.core.kernels import compare_jobs, step_reference
-from tests.optim.optimizers import FORMS
 
 from .device import DEVICE, SMALL, capture, synchronize
 from .plans import DevicePlan, Memory
-from .problems import ADAPTIVE, make_device_problem, make_optimizer
+from .problems import ADAPTIVE, CHOSEN, make_device_problem, make_optimizer
 from .test_gpu_kernels import list_instantiations
 
 SIZES = (1, 37, 256, 4099)
@@ -64,7 +63,7 @@ def step_kernels() -> int:
 def step_optimizers() -> int:
     """Every form of every optimizer: clipped, scaled, measured, and in a graph; returns how many steps were taken."""
     count = 0
-    for form in FORMS:
+    for form in CHOSEN:
         problem = make_device_problem(DEVICE)
         optimizer = make_optimizer(form, problem, "native", max_grad_norm=0.5)
         optimizer.collect_metrics()

@@ -8,17 +8,15 @@ import pytest
 import torch
 
 from qlangevin import SGLD, BackendError, HyperparameterError
-from tests.optim.optimizers import FORMS
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
 from .device import CPU, DEVICE, ORACLE, Body, capture, needs_device, needs_gpu, synchronize
-from .problems import ADAPTIVE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
+from .problems import LEFT_TO_THE_DEVICE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
 
 pytestmark = needs_device
 
 REPLAYS = 5
-CAPTURABLE = [form for form in FORMS if form != ADAPTIVE]
 
 
 class Captured:
@@ -49,7 +47,7 @@ class Captured:
 
 
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
-@pytest.mark.parametrize("form", CAPTURABLE)
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_replays_equal_steps(form: str, max_grad_norm: float | None) -> None:
     captured = Captured(form, max_grad_norm=max_grad_norm)
     for step in range(2, 2 + REPLAYS):

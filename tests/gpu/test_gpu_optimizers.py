@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from qlangevin import selftest
+from qlangevin.__main__ import main
 from qlangevin.bench.admission import why_no_kernels
-from tests.optim.optimizers import FORMS
+from qlangevin.metrics import Metrics
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
-from .device import CPU, DEVICE, ON_HOST, ORACLE, needs_device, no_synchronization, synchronize
-from .problems import ADAPTIVE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
+from .device import CPU, DEVICE, ON_HOST, ORACLE, needs_device, needs_gpu, no_synchronization, synchronize
+from .problems import CHOSEN, LEFT_TO_THE_DEVICE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
 
 pytestmark = needs_device
 
@@ -42,7 +43,7 @@ def run(form: str, device: torch.device, backend: str, **options: Any) -> tuple[
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", CHOSEN)
 def test_steps_equal_the_cpu_s(form: str, options: str) -> None:
     metrics, result = run(form, DEVICE, "native", **OPTIONS[options])
     wanted_metrics, wanted = run(form, CPU, ORACLE, **OPTIONS[options])
@@ -50,20 +51,33 @@ def test_steps_equal_the_cpu_s(form: str, options: str) -> None:
     assert metrics == wanted_metrics
 
 
+def measure_oracle(form: str, step: int, **options: Any) -> Metrics:
+    """The metrics of one step on the CPU."""
+    problem = make_device_problem(CPU)
+    optimizer = make_optimizer(form, problem, ORACLE, **options)
+    problem.run(optimizer, range(1, step))
+    optimizer.collect_metrics()
+    problem.run(optimizer, [step])
+    return optimizer.metrics()  # type: ignore[no-any-return]
+
+
 @pytest.mark.parametrize("clips", [False, True])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_capturable_steps_equal_the_cpu_s(form: str, clips: bool) -> None:
     options = {"max_grad_norm": 0.5} if clips else {}
     problem = make_device_problem(DEVICE)
     optimizer = make_optimizer(form, problem, "native", capturable=True, **options)
     optimizer.tabulate_schedules(STEPS)
-    problem.run(optimizer, range(1, STEPS + 1))
+    problem.run(optimizer, range(1, STEPS))
+    optimizer.collect_metrics()
+    problem.run(optimizer, [STEPS])
+    assert numbers_of(optimizer.metrics()) == numbers_of(measure_oracle(form, STEPS, **options))
     assert all(state["step"].device == DEVICE for state in optimizer.state.values())
     assert_same(result_of(optimizer, problem), run_oracle(form, ORACLE, list(range(1, STEPS + 1)), **options))
 
 
 @pytest.mark.parametrize("capturable", [False, True])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_a_step_does_not_wait_for_the_device(form: str, capturable: bool) -> None:
     """The device is kept busy meanwhile: a step that waited in native code would return late."""
     problem = make_device_problem(DEVICE)
@@ -109,7 +123,7 @@ class Scaled:
 
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("max_grad_norm", [None, 0.5])
-@pytest.mark.parametrize("form", [form for form in FORMS if form != ADAPTIVE])
+@pytest.mark.parametrize("form", LEFT_TO_THE_DEVICE)
 def test_scaled_steps_equal_unscaled_ones(form: str, inside: bool, max_grad_norm: float | None) -> None:
     """With an overflow in the second and the fourth step, which leave everything as it is."""
     scaled = Scaled(form, inside, max_grad_norm=max_grad_norm)
@@ -157,3 +171,10 @@ def test_a_saved_state_goes_on_elsewhere() -> None:
 def test_the_golden_runs() -> None:
     assert selftest.check_backend("native", DEVICE) == dict.fromkeys(selftest.CASES, True)
     assert why_no_kernels(DEVICE) == (None, False)
+
+
+@needs_gpu
+def test_the_bench_command() -> None:
+    words = ["--device", "cuda", "--lists", "mlp", "--rounds", "2", "--cases", "torch SGD fused", "SGLD momentum"]
+    assert main(["bench", *words]) == 0
+    assert main(["info"]) == 0
