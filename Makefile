@@ -36,19 +36,10 @@ test-all: lint
 bench: .venv/.built
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-group-by=group
 
-# For this machine's GPU alone; the next `make test` builds for all again.
-GPU_PYTHON := $(or $(QLANGEVIN_PYTHON),$(BIN)/python)
-SANITIZER := $(or $(shell command -v compute-sanitizer),$(wildcard $(CUDA_HOME)/bin/compute-sanitizer))
+# Builds for this machine's GPU alone; the next `make test` builds for all again.
 gpu: $(if $(QLANGEVIN_PYTHON),,.venv/.installed)
 	rm -f .venv/.built
-	archs=$$($(GPU_PYTHON) -c 'import torch; print("%d%d" % torch.cuda.get_device_capability())') && \
-	  QLANGEVIN_CUDA=ON QLANGEVIN_CUDA_ARCHS=$$archs QLANGEVIN_BUILD_DIR=build/gpu PATH="$(CURDIR)/$(BIN):$$PATH" \
-	  $(GPU_PYTHON) -m pip install --quiet --no-build-isolation --no-deps --editable .
-	$(GPU_PYTHON) -m qlangevin info
-	$(GPU_PYTHON) -m pytest tests/gpu
-	$(if $(SANITIZER),PYTORCH_NO_CUDA_MEMORY_CACHING=1 $(SANITIZER) --tool memcheck --error-exitcode 1 \
-	  $(GPU_PYTHON) -m pytest tests/gpu -k parity,@echo "NOT SANITIZED: there is no compute-sanitizer on the PATH or in CUDA_HOME")
-	$(GPU_PYTHON) -m benchmarks.gpu
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(or $(QLANGEVIN_PYTHON),$(BIN)/python) -m tests.gpu.run $(ARGS)
 
 format: .venv/.built
 	$(BIN)/ruff check --fix .
