@@ -15,7 +15,7 @@ from ..buckets import Bucket
 from ..errors import BackendError
 from ..native_module import explain_cuda, native
 from ..reference import STATISTICS
-from .hypers import NativeHypers
+from .native_form import NativeHypers, list_facts
 from .plan import DeviceSide, StepInput
 
 SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
@@ -90,23 +90,9 @@ class CudaPlan:
         self.sources: list[dict[str, Any]] = []  # the hyper-parameters that the following are of
         self.on_device: list[Any] = []
         self.takes_norm = self.compensates = False
-        facts = [
-            {
-                "param": item.param.data_ptr(),
-                "states": [item.state[name].data_ptr() for name in bucket.state_names],
-                "size": item.param.numel(),
-                "offset": item.offset,
-                "key": item.key,
-                "noise": item.noise,
-                "group": item.group,
-                "step": item.state["step"].data_ptr(),
-                "place": item.order,
-            }
-            for item in bucket.items
-        ]
         storage = [STORAGE[dtype] for dtype in bucket.dtypes]
         where = index_of(self.device)
-        self.plan = self.module.CudaPlan(bucket.rule, storage, facts, where, bucket.groups, bucket.counts_on_device)
+        self.plan = self.module.CudaPlan(bucket.rule, storage, list_facts(bucket), where, bucket.groups, bucket.counts_on_device)
         here = stream_of(self.device)
         self.streams = {here}  # that have used its memory
         self.memory = torch.empty(self.plan.bytes, dtype=torch.uint8, device=self.device)

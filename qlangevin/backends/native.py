@@ -15,7 +15,7 @@ from ..native_module import missing
 from ..native_module import native as _native
 from ..reference import STATISTICS
 from . import cuda
-from .hypers import NativeHypers
+from .native_form import NativeHypers, list_facts
 from .plan import Plan, StepInput
 
 SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
@@ -78,20 +78,7 @@ class NativePlan:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket  # keeps every tensor alive that the plan points into
         self.hypers = NativeHypers(bucket.rule, _native)
-        facts = [
-            {
-                "param": item.param.data_ptr(),
-                "states": [item.state[name].data_ptr() for name in bucket.state_names],
-                "size": item.param.numel(),
-                "offset": item.offset,
-                "key": item.key,
-                "noise": item.noise,
-                "group": item.group,
-                "step": item.state["step"].data_ptr(),
-            }
-            for item in bucket.items
-        ]
-        self.plan = _native.CpuPlan(bucket.rule, [STORAGE[dtype] for dtype in bucket.dtypes], facts, cpu_path())
+        self.plan = _native.CpuPlan(bucket.rule, [STORAGE[dtype] for dtype in bucket.dtypes], list_facts(bucket), cpu_path())
 
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced."""

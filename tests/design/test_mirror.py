@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qlangevin import hyper, optim, quantizers, reference, reference_numbers, reference_rules
-from qlangevin.backends import hypers
+from qlangevin.backends import native_form
 
 from .sources import block_after, read, without_comments
 
@@ -182,8 +182,8 @@ def test_the_noise_laws_constants() -> None:
 @pytest.mark.parametrize(
     ("file", "enum", "names", "codes"),
     [
-        ("normal.h", "NoiseKind", hyper.NOISES, hypers.NOISE_CODES),
-        ("quantize.h", "GridRounding", ("off", *quantizers.ROUNDINGS), hypers.ROUNDING_CODES),
+        ("normal.h", "NoiseKind", hyper.NOISES, native_form.NOISE_CODES),
+        ("quantize.h", "GridRounding", ("off", *quantizers.ROUNDINGS), native_form.ROUNDING_CODES),
     ],
 )
 def test_enumerations(file: str, enum: str, names: tuple[str, ...], codes: dict[str, int]) -> None:

@@ -14,28 +14,29 @@ using ql::cuda::Task;
 using ql::cuda::Tensor;
 
 // "Struct.field offset size", or nothing if there is no such field.
-#define FIELD(type, name)                                                                                              \
-  []<class T>(std::type_identity<T>) {                                                                                 \
-    if constexpr (requires { &T::name; })                                                                              \
-      return std::string(#type "." #name " ") + std::to_string(offsetof(T, name)) + " " + std::to_string(sizeof(T::name)) + "\n"; \
-    else                                                                                                               \
-      return std::string();                                                                                            \
+#define FIELD(type, name)                                                                                                   \
+  []<class T>(std::type_identity<T>) {                                                                                      \
+    if constexpr (requires { &T::name; })                                                                                   \
+      return std::string(#type "." #name " ") + std::to_string(offsetof(T, name)) + " " + std::to_string(sizeof(T::name)) + \
+             "\n";                                                                                                          \
+    else                                                                                                                    \
+      return std::string();                                                                                                 \
   }(std::type_identity<type>{})
 #define SIZE(type) std::string(#type " 0 ") + std::to_string(sizeof(type)) + "\n"
 
-const std::string layout =
-    SIZE(Arguments) + FIELD(Arguments, tensors) + FIELD(Arguments, tasks) + FIELD(Arguments, task_count) +
-    FIELD(Arguments, grads) + FIELD(Arguments, rows) + FIELD(Arguments, skip) + FIELD(Arguments, found_inf) +
-    FIELD(Arguments, statistics) + FIELD(Arguments, stores) + FIELD(Arguments, grads_at) + FIELD(Arguments, inline_bytes) +
-    SIZE(Tensor) + FIELD(Tensor, param) + FIELD(Tensor, states) + FIELD(Tensor, step) + FIELD(Tensor, size) +
-    FIELD(Tensor, offset) + FIELD(Tensor, key) + FIELD(Tensor, group) + FIELD(Tensor, noise) + SIZE(Task) +
-    FIELD(Task, tensor) + FIELD(Task, block);
+const std::string layout = SIZE(Arguments) + FIELD(Arguments, tensors) + FIELD(Arguments, tasks) + FIELD(Arguments, task_count) +
+                           FIELD(Arguments, grads) + FIELD(Arguments, rows) + FIELD(Arguments, skip) +
+                           FIELD(Arguments, found_inf) + FIELD(Arguments, statistics) + FIELD(Arguments, stores) +
+                           FIELD(Arguments, grads_at) + FIELD(Arguments, inline_bytes) + SIZE(Tensor) + FIELD(Tensor, param) +
+                           FIELD(Tensor, states) + FIELD(Tensor, step) + FIELD(Tensor, size) + FIELD(Tensor, offset) +
+                           FIELD(Tensor, key) + FIELD(Tensor, group) + FIELD(Tensor, noise) + SIZE(Task) + FIELD(Task, tensor) +
+                           FIELD(Task, block);
 
 // The numbers of ql::Hyper in the order of layout.py.
 ql::Hyper make_hyper(const double* numbers, const int* choices) {
   ql::Hyper h;
-  double* const fields[] = {&h.lr, &h.temperature, &h.weight_decay, &h.decoupled_weight_decay, &h.grad_resolution,
-                            &h.update_resolution};
+  double* const fields[] = {
+      &h.lr, &h.temperature, &h.weight_decay, &h.decoupled_weight_decay, &h.grad_resolution, &h.update_resolution};
   for (std::size_t i = 0; i < 6; ++i) *fields[i] = numbers[i];
   for (int i = 0; i < ql::kMaxRuleHypers; ++i) h.rule[i] = numbers[6 + i];
   h.noise = static_cast<ql::NoiseKind>(choices[0]);

@@ -1,16 +1,35 @@
-"""Resolved hyper-parameters in the native form, made anew only where they changed."""
+"""What the native modules take: the facts of tensors that stay, and hyper-parameters, made anew only where they changed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from ..buckets import Bucket
 from ..hyper import NOISES
 from ..quantizers import ROUNDINGS
 from ..reference_rules import RULES
 
 NOISE_CODES = {name: code for code, name in enumerate(NOISES, 1)}  # the values of NoiseKind in csrc/core/normal.h
 ROUNDING_CODES = {"off": 0, **{name: code for code, name in enumerate(ROUNDINGS, 1)}}  # GridRounding in csrc/core/quantize.h
+
+
+def list_facts(bucket: Bucket) -> list[dict[str, Any]]:
+    """What stays the same of each tensor from step to step; all of them must live as long as what is made of it."""
+    return [
+        {
+            "param": item.param.data_ptr(),
+            "states": [item.state[name].data_ptr() for name in bucket.state_names],
+            "size": item.param.numel(),
+            "offset": item.offset,
+            "key": item.key,
+            "noise": item.noise,
+            "group": item.group,
+            "step": item.state["step"].data_ptr(),
+            "place": item.order,
+        }
+        for item in bucket.items
+    ]
 
 
 class NativeHypers:
