@@ -109,7 +109,7 @@ void Plan::put_grads(const StepInput& input, size_t used, Stream stream) {
   const size_t at = (used + 7) / 8 * 8, bytes = size() * sizeof(void*);
   if (at + bytes <= kInlineBytes) {
     arguments_.grads_at = static_cast<int32_t>(at);
-    memcpy(arguments_.inline_bytes + at, input.grads.data(), bytes);
+    if (bytes > 0) memcpy(arguments_.inline_bytes + at, input.grads.data(), bytes);
     return;
   }
   arguments_.grads = reinterpret_cast<const char* const*>(tables_.grads);
@@ -255,6 +255,9 @@ std::vector<double> square_grads(const Part& part, const Common& common) {
 std::vector<double> look_ahead(const Part& part, const Common& common) {
   part.plan->check(*part.input, common);
   if (part.ahead == nullptr && part.plan->size() > 0) throw std::invalid_argument(kNoStatistics);
+  for (const Group& group : part.input->groups) {
+    if (group.max_grad_norm != 0.0) throw std::invalid_argument("looking ahead takes no norm of the gradients to clip by");
+  }
   const DeviceScope scope(part.plan->description().device);
   part.plan->begin(*part.input, common, true);
   part.plan->prepare(common, {}, false);

@@ -227,7 +227,7 @@ def test_chains_differ_and_the_host_s_rows_know_theirs() -> None:
     for on_device in (False, True):
         results = []
         for chain in (0, 1, 2**32 - 1):
-            jobs = make_jobs("momentum")
+            jobs = make_jobs("momentum", 2, (1, 1, 1))
             wanted = [job.clone() for job in jobs]
             plan, step = Plan("momentum", jobs, 2, on_device), Step("momentum", [BASE] * 2, (1.0, 1.0), chain)
             Shared().run([plan], [plan.make_input(step)])

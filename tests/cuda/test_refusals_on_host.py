@@ -10,7 +10,7 @@ import torch
 
 from tests.core.kernels import Job, Step, bits_of, make_hyper, settings
 
-from .on_host import CAPTURING, Plan, Shared, describe, gpu, make_common, needs_gpu_on_host
+from .on_host import CAPTURING, Plan, Shared, describe, gpu, look_ahead, make_common, needs_gpu_on_host
 
 pytestmark = needs_gpu_on_host
 
@@ -195,6 +195,15 @@ def test_a_step_without_what_its_norms_or_schedules_need_is_refused(
     common = make_common(**{name: missing.get(name, value) for name, value in known.items()})
     with pytest.raises(ValueError, match=words):
         gpu.cuda_step_together([(plan.plan, plan.make_input(STEP, [facts]), ahead, 0)], common)
+    check_untouched(plan, jobs)
+
+
+def test_looking_ahead_of_a_clipped_step_needs_its_coefficient() -> None:
+    """From the host: alone, it takes no norms."""
+    jobs = new_jobs()
+    plan = Plan("momentum", jobs)
+    with pytest.raises(ValueError, match="takes no norm of the gradients"):
+        look_ahead(plan, plan.make_input(STEP, [CLIPPED]))
     check_untouched(plan, jobs)
 
 
