@@ -18,8 +18,8 @@ constexpr int kPrepareThreads = 64;
 QL_HD Hyper hyper_at(const Group& group, int64_t step) {
   Hyper hyper = group.hyper;
   if (group.schedule != nullptr) {
-    const int64_t last = group.schedule_steps;
-    hyper = group.schedule[(step < last ? step : last) - 1];
+    const int64_t last = group.schedule_steps, at = step < last ? step : last;
+    hyper = group.schedule[at > 1 ? at - 1 : 0];
   }
   hyper.lr = read_number(group.lr, hyper.lr);
   hyper.temperature = read_number(group.temperature, hyper.temperature);
