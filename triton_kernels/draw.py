@@ -27,20 +27,23 @@ class PhiloxKey(NamedTuple):
 
 @triton.jit
 def multiply(word, factor: tl.constexpr):
-    """The 64-bit product of two 32-bit words: one instruction gives both halves."""
-    return word.to(tl.uint64) * factor
+    """The 64-bit product of two 32-bit words, upper and lower; the assembler makes one instruction of both.
+
+    A product of 64-bit numbers would widen whatever it meets, which takes twice the registers.
+    """
+    return tl.umulhi(word, tl.full((), factor, tl.uint32)), word * factor
 
 
 @triton.jit
 def high(product):
     """The upper word of a product."""
-    return (product >> 32).to(tl.uint32)
+    return product[0]
 
 
 @triton.jit
 def low(product):
     """The lower word of a product."""
-    return product.to(tl.uint32)
+    return product[1]
 
 
 @triton.jit

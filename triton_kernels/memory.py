@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from .draw import GROUP, GROUPS
-from .rounding import FLOAT32
+from .rounding import BFLOAT16, FLOAT32, float_of, widen
 
 
 class Range(NamedTuple):
@@ -63,22 +63,36 @@ def split_eight(row):
 
 
 @triton.jit
-def split_words(words):
-    """Words of two patterns each, the first below, to patterns."""
-    return tl.trans(tl.reshape(tl.join(words & 0xFFFF, words >> 16), (GROUPS, GROUP)))
+def unpack(STORAGE: tl.constexpr, words):
+    """Words of two patterns each, the first below, to values."""
+    if STORAGE == BFLOAT16:  # shifted and cut once, where widen() would take two operations
+        first, second = float_of(words << 16), float_of(words & 0xFFFF0000)
+    else:
+        first, second = widen(STORAGE, words & 0xFFFF), widen(STORAGE, words >> 16)
+    return tl.trans(tl.reshape(tl.join(first, second), (GROUPS, GROUP)))
+
+
+@triton.jit
+def pack(STORAGE: tl.constexpr, bits):
+    """What round_to() made of a row, to words of two patterns each."""
+    even, odd = tl.split(tl.reshape(tl.trans(bits), (GROUPS, 4, 2)))
+    if STORAGE == BFLOAT16:
+        return (even >> 16) | (odd & 0xFFFF0000)
+    else:
+        return even | (odd << 16)
 
 
 @triton.jit
 def load_aligned(address, STORAGE: tl.constexpr):
-    """The patterns of a whole row that lies on 16 bytes."""
+    """The values of a whole row that lies on 16 bytes."""
     words = tl.multiple_of(address.to(tl.pointer_type(tl.uint32)), 16)
     quad = tl.arange(0, GROUPS)[:, None] * (bytes_of(STORAGE) * GROUP // 4) + tl.arange(0, 4)[None, :]
     first = tl.load(words + quad)
     if STORAGE == FLOAT32:
-        second = tl.load(words + quad + 4)
-        return tl.trans(tl.reshape(tl.permute(tl.join(first, second), (0, 2, 1)), (GROUPS, GROUP)))
+        both = tl.permute(tl.join(first, tl.load(words + quad + 4)), (0, 2, 1))
+        return float_of(tl.trans(tl.reshape(both, (GROUPS, GROUP))))
     else:
-        return split_words(first)
+        return unpack(STORAGE, first)
 
 
 @triton.jit
@@ -91,21 +105,20 @@ def store_aligned(address, STORAGE: tl.constexpr, bits):
         tl.store(words + quad, first)
         tl.store(words + quad + 4, second)
     else:
-        even, odd = tl.split(tl.reshape(tl.trans(bits), (GROUPS, 4, 2)))
-        tl.store(words + quad, even | (odd << 16))
+        tl.store(words + quad, pack(STORAGE, bits))
 
 
 @triton.jit
 def load_column(address, STORAGE: tl.constexpr, row, ELEMENT: tl.constexpr):
-    """The patterns of one element of each group, 0 where it does not lie in the tensor."""
+    """The values of one element of each group, 0 where it does not lie in the tensor."""
     place = tl.arange(0, GROUPS) * GROUP + ELEMENT
     inside = (row.at + place >= row.first) & (row.at + place < row.last)
-    return tl.load(address.to(tl.pointer_type(type_of(STORAGE))) + place, inside, 0).to(tl.uint32)
+    return widen(STORAGE, tl.load(address.to(tl.pointer_type(type_of(STORAGE))) + place, inside, 0).to(tl.uint32))
 
 
 @triton.jit
 def load_partial(address, STORAGE: tl.constexpr, row):
-    """The patterns of the row's elements that lie in the tensor, 0 for the others."""
+    """The values of the row's elements that lie in the tensor, 0 for the others."""
     columns = ()
     for k in tl.static_range(GROUP):
         columns = columns + (load_column(address, STORAGE, row, k),)  # noqa: RUF005  # Triton has no star in a tuple
@@ -115,7 +128,7 @@ def load_partial(address, STORAGE: tl.constexpr, row):
 @triton.jit
 def store_partial(address, STORAGE: tl.constexpr, row, bits):
     """The patterns of the row's elements that lie in the tensor."""
-    columns = split_eight(bits)
+    columns = split_eight(bits >> 16 if STORAGE == BFLOAT16 else bits)
     for k in tl.static_range(GROUP):
         place = tl.arange(0, GROUPS) * GROUP + k
         inside = (row.at + place >= row.first) & (row.at + place < row.last)
@@ -124,18 +137,18 @@ def store_partial(address, STORAGE: tl.constexpr, row, bits):
 
 @triton.jit
 def load_group(memory, STORAGE: tl.constexpr, row):
-    """The patterns of a row's elements; memory: the address of the block's first element, or where it would be."""
+    """The values of a row's elements; memory: the address of the block's first element, or where it would be."""
     address = memory + row.at * bytes_of(STORAGE)
-    if row.aligned:
-        bits = load_aligned(address, STORAGE)
+    if row.aligned:  # noqa: SIM108  # Triton takes both sides of a conditional expression
+        values = load_aligned(address, STORAGE)
     else:
-        bits = load_partial(address, STORAGE, row)
-    return bits
+        values = load_partial(address, STORAGE, row)
+    return values
 
 
 @triton.jit
 def store_group(memory, STORAGE: tl.constexpr, row, bits):
-    """The patterns of a row's elements."""
+    """What round_to() made of a row's elements."""
     address = memory + row.at * bytes_of(STORAGE)
     if row.aligned:
         store_aligned(address, STORAGE, bits)

@@ -111,8 +111,8 @@ def widen(STORAGE: tl.constexpr, bits):
 
 
 @triton.jit
-def round_bfloat16(value, RANDOM: tl.constexpr, half):
-    """To patterns of bf16: to nearest even, or with 16 random bits."""
+def round_upper(value, RANDOM: tl.constexpr, half):
+    """To patterns of bf16 in the upper half, with whatever was cut off below: to nearest even, or with 16 random bits."""
     bits = bits_of(value)
     if RANDOM:
         sum = bits + half
@@ -120,7 +120,7 @@ def round_bfloat16(value, RANDOM: tl.constexpr, half):
         pattern = tl.where((sum & 0x7FFFFFFF) >= 0x7F800000, bits, sum)
     else:
         pattern = bits + (0x7FFF + (bits >> 16 & 1))
-    return tl.where(value != value, 0x7FC00000, pattern) >> 16
+    return tl.where(value != value, 0x7FC00000, pattern)  # noqa: PLR0124  # a NaN
 
 
 @triton.jit
@@ -149,10 +149,10 @@ def round_float16(value, RANDOM: tl.constexpr, half):
 
 @triton.jit
 def round_to(STORAGE: tl.constexpr, value, RANDOM: tl.constexpr, half):
-    """To patterns of a storage type; RANDOM: stochastically, with 16 random bits."""
+    """To patterns of a storage type, those of bf16 in the upper half; RANDOM: stochastically, with 16 random bits."""
     if STORAGE == FLOAT32:
         return bits_of(value)
     elif STORAGE == BFLOAT16:
-        return round_bfloat16(value, RANDOM, half)
+        return round_upper(value, RANDOM, half)
     else:
         return round_float16(value, RANDOM, half)

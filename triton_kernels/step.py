@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part
 from .memory import Range, bytes_of, load_group, store_group
-from .rounding import FLOAT32, round_to, widen
+from .rounding import FLOAT32, round_to
 from .rules import KERNELS, states_of
 from .tables import coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, update
@@ -96,9 +96,9 @@ def step_kernel(tables, RULE: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.conste
         draws = Draws(at, group_part(at, ((reach.block + begin) // GROUP).to(tl.uint32) + lanes))
         states = ()
         for k in tl.static_range(states_of(RULE)):
-            states = states + (widen(STATE, load_group(bases.states[k], STATE, here)),)  # noqa: RUF005
-        param = widen(PARAM, load_group(bases.param, PARAM, here))
-        grad = widen(GRAD, load_group(bases.grad, GRAD, here))
+            states = states + (load_group(bases.states[k], STATE, here),)  # noqa: RUF005
+        param = load_group(bases.param, PARAM, here)
+        grad = load_group(bases.grad, GRAD, here)
         e = update(RULE, row, draws, noisy, Element(param, grad, states, grad, grad))
         if s.lr != 0.0:
             store_group(bases.param, PARAM, here, round_stored(PARAM, e.param, s.stochastic_param, draws, PARAM_ROUNDING))

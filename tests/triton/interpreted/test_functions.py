@@ -31,6 +31,8 @@ def round_kernel(values, halves, patterns, STORAGE: tl.constexpr, RANDOM: tl.con
     at = tl.arange(0, BLOCK)
     half = tl.load(halves + at).to(tl.uint32, bitcast=True)
     bits = rounding.round_to(STORAGE, tl.load(values + at), RANDOM, half)
+    if STORAGE == 1:  # in the upper half
+        bits = bits >> 16
     tl.store(patterns + at, bits.to(tl.int32, bitcast=True))
 
 
