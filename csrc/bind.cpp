@@ -98,6 +98,7 @@ ql::Hyper make_hyper(const py::dict& values) {
   h.decoupled_weight_decay = values["decoupled_weight_decay"].cast<double>();
   h.grad_resolution = values["grad_resolution"].cast<double>();
   h.update_resolution = values["update_resolution"].cast<double>();
+  h.compensation = values["compensation"].cast<double>();
   const auto rule = values["rule"].cast<std::vector<double>>();
   if (rule.size() > static_cast<size_t>(ql::kMaxRuleHypers)) throw std::invalid_argument("too many rule hyper-parameters");
   for (size_t i = 0; i < rule.size(); ++i) h.rule[i] = rule[i];

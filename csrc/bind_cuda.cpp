@@ -64,8 +64,8 @@ struct OnDevice {
     group.schedule = pointer_of<const Hyper>(facts["schedule"]);
     group.schedule_steps = facts["schedule_steps"].cast<int64_t>();
     group.max_grad_norm = facts["max_grad_norm"].cast<double>();
-    group.compensation_length = facts["compensation_length"].cast<double>();
-    group.compensation_global = facts["compensation_global"].cast<bool>() ? 1 : 0;
+    group.compensates = facts["compensates"].cast<bool>();
+    group.compensation_global = facts["compensation_global"].cast<bool>();
   }
 };
 

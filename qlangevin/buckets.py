@@ -72,6 +72,8 @@ class Bucket:
     device: torch.device
     dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]  # param, grad, state
     state_names: tuple[str, ...]
+    groups: int = 1  # of the optimizer
+    counts_on_device: bool = False  # where the step counters are
     items: list[Item] = field(default_factory=list)
 
     def params(self) -> list[Tensor]:

@@ -6,19 +6,18 @@ from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from . import buckets, hyper
-from .backends import Plan, choose_backend, step_plans
-from .backends.plan import StepInput
+from . import buckets, device_hypers, hyper
+from .backends import Plan, choose_backend, cuda, step_plans
+from .backends.plan import DeviceSide, StepInput
 from .buckets import Bucket, Item
 from .errors import TensorError
 from .group_hypers import GroupHypers, resolve_groups
-from .metrics import Observed, ObservedTensor
+from .metrics import Observed, ObservedTensor, unless_skipped
 from .reference_rules import RULES
-from .scalar_values import as_counter
+from .tensor_states import make_states, wants_counters_on_device
 from .watch import Watch
 
 if TYPE_CHECKING:
@@ -49,8 +48,13 @@ class Execution:
         """Takes plans of buckets whose every tensor has been checked, and the parameters without a gradient."""
         self.buckets = made
         self.plans = plans
+        self.counts_on_device = any(bucket.counts_on_device for bucket in made)
+        self.gpu = cuda.one_device(plans)
+        self.overrun: device_hypers.Overrun | None = None
         self.watch = Watch(made, idle, optimizer)
-        self.hypers = GroupHypers(optimizer)
+        how = (device_hypers.resolve, device_hypers.is_dynamic) if self.counts_on_device else ()
+        self.hypers = GroupHypers(optimizer, *how)
+        self.has_stepped = False
         self.grads: tuple[list[Tensor], MutableSequence[int]] | None = None
 
     @classmethod
@@ -64,55 +68,85 @@ class Execution:
         if not made:
             return None
         backends = [choose_backend(optimizer.backend, bucket) for bucket in made]
-        make_states(optimizer, made)
-        plans = [backend.make_plan(bucket) for backend, bucket in zip(backends, made, strict=True)]
+        for backend, bucket in zip(backends, made, strict=True):
+            bucket.counts_on_device = backend.counts_on_device(bucket.device) and wants_counters_on_device(optimizer, bucket)
+        made_states = make_states(optimizer, made)
+        try:
+            plans = [backend.make_plan(bucket) for backend, bucket in zip(backends, made, strict=True)]
+        except Exception:  # no memory for the plan, say: as if nothing had been tried
+            made_states.undo()
+            raise
         execution = cls(optimizer, made, plans, idle)
         execution.is_current(optimizer)
         return execution
 
     def is_current(self, optimizer: LangevinOptimizer) -> bool:
         """Whether the plans still describe the optimizer; reads this step's hyper-parameters and gradients on the way."""
+        if self.gpu is not None and not self.counts_on_device and getattr(optimizer, "found_inf", None) is not None:
+            return False  # the device decides whether the step is taken: it has to count
         grads = self.watch.read_grads(optimizer)
         if grads is None or not self.hypers.read(optimizer):
             return False
         self.grads = grads
         return True
 
-    def make_input(self, inverse_scale: float) -> StepInput:
+    def make_input(self, inverse_scale: float, side: DeviceSide | None = None) -> StepInput:
         """This step's input for all buckets together."""
         assert self.grads is not None
         (grads, pointers), self.grads = self.grads, None  # kept no longer than the step, or zero_grad could not free them
         values = self.hypers.values
         multipliers = [-inverse_scale if value["maximize"] else inverse_scale for value in values]
-        return StepInput(grads, pointers, values, multipliers, values[0]["chain"])
+        return StepInput(grads, pointers, values, multipliers, values[0]["chain"], side)
+
+    def device_side(self, optimizer: LangevinOptimizer) -> DeviceSide | None:
+        """What the coming step leaves to the device: all that needs no answer from it, where one GPU has all the tensors."""
+        values = self.hypers.values
+        if self.gpu is None or any(value["adaptive"] for value in values):
+            return None
+        if self.overrun is None and any(value.get("schedule") for value in values):
+            self.overrun = device_hypers.Overrun(self.gpu, optimizer.tabulated_steps or 0)
+        if self.overrun is not None:
+            self.overrun.check()
+        found = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
+        return DeviceSide(*found, None if self.overrun is None else self.overrun.flag)
 
     def only_builds_state(self, step_input: StepInput) -> bool:
         """Whether this is the step that checkpoint tools take to build the states: the first, lr 0, all gradients 0."""
-        if any(values["lr"] != 0.0 for values in step_input.hypers):
+        if self.has_stepped or any(values["lr"] != 0.0 or values.get("device_lr") is not None for values in step_input.hypers):
             return False
         fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
         return fresh and not any(bool(grad.any()) for grad in step_input.grads)
 
-    def step(self, step_input: StepInput, measures: bool) -> Observed | None:
-        """Steps every bucket; with `measures` returns the statistics of the step.
+    def step(self, step_input: StepInput, measures: bool, before: Observed | None = None) -> Observed | None:
+        """Steps every bucket; with `measures` returns the statistics of the step, or of the one `before` if it is skipped.
 
         Raises:
             TensorError: a step counter is out of range.
         """
-        self.check_counters()
+        self.check_counters(waits=step_input.side is None)
+        self.has_stepped = True
         try:
             statistics = step_plans(self._split(step_input), measures)
+            if self.overrun is not None:
+                self.overrun.look()
         finally:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
-        return Observed(self.list_observed(), statistics, list(step_input.hypers)) if measures else None
+        if not measures:
+            return None
+        observed = Observed(self.list_observed(), statistics, list(step_input.hypers))
+        return unless_skipped(observed, before, None if step_input.side is None else step_input.side.found_inf)
 
-    def check_counters(self) -> None:
-        """Refuses a step counter at its end.
+    def check_counters(self, waits: bool = True) -> None:
+        """Refuses a step counter at its end; without `waits` those on a device are not looked at.
 
         Raises:
             TensorError: a step counter is out of range.
         """
-        if not all(plan.counters_fit() for plan in self.plans):
+        fit = all(plan.counters_fit() for plan in self.plans)
+        if waits:
+            counted = (item.state["step"] for bucket in self.buckets if bucket.counts_on_device for item in bucket.items)
+            fit = fit and all(0 <= int(step) < 2**32 - 1 for step in counted)
+        if not fit:
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
 
     def list_observed(self) -> list[ObservedTensor]:
@@ -176,73 +210,9 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
             buckets.check_param(name, param)
             buckets.check_grad(name, param, param.grad)
             dtypes = (param.dtype, param.grad.dtype, buckets.state_dtype_for(param, group["state_dtype"]))
-            bucket = Bucket(rule, param.device, dtypes, RULES[rule].states)
+            bucket = Bucket(rule, param.device, dtypes, RULES[rule].states, len(optimizer.param_groups))
             bucket = found.setdefault((rule, param.device, dtypes), bucket)
             key = buckets.tensor_key(resolved[index]["seed"], name)
             bucket.items.append(Item(param, name, key, index, stepped))
             stepped += 1
     return list(found.values()), idle
-
-
-def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> None:
-    """Gives each tensor its states, zero where it has none; nothing is attached before all of them are allocated."""
-    items = [(bucket, item) for bucket in made for item in bucket.items]
-    counters = iter(torch.zeros(len(items), dtype=torch.int64, device="cpu").unbind(0))
-    ready: list[tuple[Item, dict[str, Any]]] = []
-    kept: list[tuple[str, Tensor]] = []
-    for bucket, item in items:
-        old = optimizer.state.get(item.param, {})
-        fresh: dict[str, Any] = {}
-        if not is_counter(old.get("step")):
-            fresh["step"] = next(counters)
-            if "step" in old or any(name in old for name in bucket.state_names):
-                fresh["step"].fill_(read_counter(item, old.get("step", 1)))  # torch.optim.SGD saves a velocity without a step
-        for name in bucket.state_names:
-            fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2]))
-        ready.append((item, fresh))
-        kept += [(f"state {name} of {item.name}", old[name]) for name in ("step", *bucket.state_names) if name not in fresh]
-    check_memory([item for _, item in items], kept)
-    for item, fresh in ready:
-        item.state = optimizer.state[item.param]
-        item.state.update(fresh)
-
-
-def check_memory(items: list[Item], states: list[tuple[str, Tensor]]) -> None:
-    """Refuses parameters and states that overlap in memory with each other, or with a gradient that is read in place.
-
-    A gradient may lie elsewhere in the next step: the watch looks where it lies then, and asks for a new plan.
-
-    Raises:
-        TensorError: naming both.
-    """
-    written = [(f"parameter {item.name}", item.param) for item in items]
-    grads = [(item, item.param.grad) for item in items if item.param.grad is not None]
-    read = [(f"gradient of {item.name}", grad) for item, grad in grads if not buckets.is_copied(item.param, grad)]
-    buckets.check_no_shared_memory((*written, *states), read)
-
-
-def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The state tensor to put in the place of `old`; nothing if that one fits."""
-    if old is not None and (not isinstance(old, Tensor) or old.shape != item.param.shape):
-        found = buckets.describe(name, old) if isinstance(old, Tensor) else f"{name} of type {type(old).__name__}"
-        raise TensorError(f"state {found} does not belong to parameter {buckets.describe(item.name, item.param)}")
-    if old is not None:
-        buckets.check_tensor("state", name, old)
-    if old is None:
-        return {name: torch.zeros_like(item.param, dtype=dtype, memory_format=torch.preserve_format)}
-    if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old) and not old.is_neg():
-        return {}
-    return {name: torch.empty_like(item.param, dtype=dtype).copy_(old)}
-
-
-def read_counter(item: Item, step: Any) -> int:
-    """A step counter of another form: torch's binary32, a number."""
-    count = as_counter(step)
-    if count is None:
-        raise TensorError(f"step of {buckets.describe(item.name, item.param)} must be an integer in [0, 2^32 - 1), got {step!r}")
-    return count
-
-
-def is_counter(step: Any) -> bool:
-    """Whether a state's step is one that the kernels can advance."""
-    return isinstance(step, Tensor) and step.dtype == torch.int64 and step.ndim == 0 and step.device.type == "cpu"

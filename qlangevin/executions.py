@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .backends import cuda
 from .execution import Execution
 from .native_module import native
 
@@ -28,6 +29,7 @@ class Executions:
     def __init__(self) -> None:
         self.latest: Execution | None = None
         self.by_pattern: dict[bytes, Execution] = {}  # the one used last stands last
+        self.captured: list[Execution] = []  # in graphs, which may be replayed at any time: their plans' memory must stay
 
     def clear(self) -> None:
         """Forgets all of them."""
@@ -51,6 +53,21 @@ class Executions:
             self.by_pattern[pattern] = known
         self.latest = known
         return known
+
+    def keep_if_captured(self, execution: Execution) -> None:
+        """Keeps an execution for good if its step has just become a part of a graph."""
+        if execution.gpu is not None and cuda.is_capturing(execution.gpu) and execution not in self.captured:
+            self.captured.append(execution)
+
+    def check_overrun(self) -> None:
+        """Refuses to go on after a schedule's table has ended; waits for the device.
+
+        Raises:
+            HyperparameterError: a step was taken that a table does not have.
+        """
+        for execution in {*self.captured, *self.by_pattern.values()}:
+            if execution.overrun is not None:
+                execution.overrun.check(waits=True)
 
     def _prepare(self, optimizer: LangevinOptimizer, pattern: bytes) -> Execution | None:
         """A new execution. The others go if more changed than the pattern, so that they keep no tensor that was replaced."""

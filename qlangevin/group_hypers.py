@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -18,14 +18,25 @@ from .scalar_values import LARGEST, as_counter
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
 
+Resolve = Callable[["LangevinOptimizer", Iterable[int]], list[dict[str, Any]]]
+IsDynamic = Callable[[Any], bool]
 Raw = tuple[Any, ...] | None  # the values that were resolved; None if they must be resolved each step
 
 
 class GroupHypers:
     """The resolved hyper-parameters of every group, made anew only when one of them changed."""
 
-    def __init__(self, optimizer: LangevinOptimizer) -> None:
-        """Resolves nothing yet; remembers what shapes the plan."""
+    def __init__(
+        self, optimizer: LangevinOptimizer, resolve: Resolve | None = None, is_dynamic: IsDynamic = hyper.is_dynamic
+    ) -> None:
+        """Resolves nothing yet; remembers what shapes the plan.
+
+        Args:
+            optimizer: whose groups.
+            resolve: gives the hyper-parameters of some groups; resolve_groups if None.
+            is_dynamic: whether a value has to be resolved before each step.
+        """
+        self.resolve, self.is_dynamic = resolve or resolve_groups, is_dynamic
         self.fields = ("state_dtype", *hyper.FIELDS, *optimizer.rule_fields)
         self.shapes = [shape_of(optimizer, group) for group in optimizer.param_groups]
         self.raw: list[Raw] = [None] * len(self.shapes)
@@ -39,11 +50,11 @@ class GroupHypers:
             return True
         if any(shape_of(optimizer, groups[index]) != self.shapes[index] for index in changed):
             return False
-        found = dict(zip(changed, resolve_groups(optimizer, changed), strict=True))
+        found = dict(zip(changed, self.resolve(optimizer, changed), strict=True))
         hyper.check_uniform([found.get(index, values) for index, values in enumerate(self.values)])
         for index, values in found.items():  # only now: what was refused must be refused again
             raw = tuple(map(groups[index].__getitem__, self.fields))
-            self.raw[index], self.values[index] = None if any(map(hyper.is_dynamic, raw)) else raw, values
+            self.raw[index], self.values[index] = None if any(map(self.is_dynamic, raw)) else raw, values
         return True
 
 
@@ -85,12 +96,21 @@ def resolve_groups(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list
             taken = steps_taken(optimizer) if taken is None else taken
             step += taken[index]
         try:
-            values = optimizer.resolve(group, step)
-            check_noise(optimizer.rule_of(group), values, step)
+            resolved.append(resolve_group(optimizer, group, step))
         except HyperparameterError as error:
             raise HyperparameterError(f"{error} (param group {index})") from None
-        resolved.append(values)
     return resolved
+
+
+def resolve_group(optimizer: LangevinOptimizer, group: dict[str, Any], step: int) -> dict[str, Any]:
+    """One group's hyper-parameters at a step.
+
+    Raises:
+        HyperparameterError: a value out of range; a noise beyond binary32.
+    """
+    values = optimizer.resolve(group, step)
+    check_noise(optimizer.rule_of(group), values, step)
+    return values
 
 
 def check_noise(rule: str, values: dict[str, Any], step: int) -> None:

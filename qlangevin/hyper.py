@@ -168,7 +168,7 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
     values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")
     values["update_rounding"], values["update_resolution"] = values.pop("update_quantizer")
     values["compensation_norm"], share = values.pop("compensation", ("tensor", 0.0))
-    values["compensation_length"] = share * values["lr"]
+    values["compensation"], values["compensation_length"] = share, share * values["lr"]
     values["adaptive"] = resolution = values["update_resolution"]
     if (reached := group.get(EXPONENT)) is not None:
         check_integer(EXPONENT, reached, -LARGEST_EXPONENT, LARGEST_EXPONENT)

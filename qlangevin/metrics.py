@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .errors import HyperparameterError
@@ -81,6 +82,15 @@ class Observed:
     tensors: Sequence[ObservedTensor]
     statistics: Sequence[Tensor | None]
     hypers: Sequence[Mapping[str, Any]]
+
+
+def unless_skipped(new: Observed, old: Observed | None, found_inf: Tensor | None) -> Observed:
+    """What was observed of a step that the device may have skipped: of the step before it, if it did; without waiting for it."""
+    if found_inf is None or old is None or old.tensors != new.tensors:
+        return new
+    pairs = list(zip(new.statistics, old.statistics, strict=True))
+    chosen = [None if a is None or b is None else torch.where(found_inf.to(a.device) != 0, b, a) for a, b in pairs]
+    return Observed(new.tensors, chosen, new.hypers)
 
 
 def summarize(observed: Observed) -> Metrics:

@@ -175,6 +175,27 @@ def round_once(value: float) -> float:
     return ctypes.c_float(value).value
 
 
+def norm_of(squares: float) -> float:
+    """The norm of a list from its sum of squares, rounded once to binary32."""
+    return round_once(math.sqrt(squares))
+
+
+def clip_coefficient(norm: float, max_norm: float | None) -> float:
+    """min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm."""
+    if max_norm is None:
+        return 1.0
+    coefficient = max_norm / (norm + 1e-6)
+    return 1.0 if coefficient > 1.0 else coefficient
+
+
+def compensation_factor(length: float, norm: float) -> float:
+    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is.
+
+    At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
+    """
+    return 0.0 if norm == 0.0 or length == 0.0 else round_once(min(length / norm, LARGEST))
+
+
 # --- round.h ----------------------------------------------------------------------------------------------------------
 
 
@@ -236,27 +257,8 @@ def flatten(tensor: Tensor) -> Tensor:
     return tensor.detach().as_strided((tensor.numel(),), (1,))
 
 
-# --- clipping and compensation, from norms ----------------------------------------------------------------------------
-
-
 def total_norm(squares: Sequence[float]) -> float:
-    """The norm of all gradients from their sums of squares, rounded once to binary32."""
+    """The norm of all tensors from their sums of squares."""
     if len(squares) == 1:
-        return round_once(math.sqrt(squares[0]))  # the same, without the torch it takes
-    return round_once(math.sqrt(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item()))
-
-
-def clip_coefficient(norm: float, max_norm: float | None) -> float:
-    """min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm."""
-    if max_norm is None:
-        return 1.0
-    coefficient = max_norm / (norm + 1e-6)
-    return 1.0 if coefficient > 1.0 else coefficient
-
-
-def compensation_factor(length: float, norm: float) -> float:
-    """r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is.
-
-    At most the largest binary32 number, so that the term of a vanishing displacement is never Inf.
-    """
-    return 0.0 if norm == 0.0 or length == 0.0 else round_once(min(length / norm, LARGEST))
+        return norm_of(squares[0])  # the same, without the torch it takes
+    return norm_of(sum_fixed(torch.tensor(squares, dtype=torch.float64, device="cpu")).item())

@@ -14,6 +14,7 @@ constexpr double kLargest = 0x1.FFFFFEp127;  // the largest binary32 number
 // Hyper-parameters of a group as the user wrote them, validated by the caller; the rule's own in the order it names them.
 struct Hyper {
   double lr = 0, temperature = 0, weight_decay = 0, decoupled_weight_decay = 0, grad_resolution = 0, update_resolution = 0;
+  double compensation = 0;  // the length of its term over lr, for those who make the term from it
   double rule[kMaxRuleHypers] = {};
   NoiseKind noise = NoiseKind::gaussian;
   GridRounding grad_rounding = GridRounding::off, update_rounding = GridRounding::off;
@@ -39,6 +40,25 @@ struct Row {
 
 QL_HD float round_once(double value) {
   return static_cast<float>(value);
+}
+
+// The norm of a list from its sum of squares, rounded once to binary32.
+QL_HD double norm_of(double squares) {
+  return round_once(std::sqrt(squares));
+}
+
+// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm.
+QL_HD double clip_coefficient(double norm, double max_norm) {
+  const double coefficient = max_norm / (norm + 1e-6);
+  return coefficient > 1.0 ? 1.0 : coefficient;
+}
+
+// r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is. At most the
+// largest binary32 number, so that the term of a vanishing displacement is never Inf.
+QL_HD float compensation_factor(double length, double norm) {
+  if (norm == 0.0 || length == 0.0) return 0.0f;
+  const double factor = length / norm;
+  return round_once(factor > kLargest ? kLargest : factor);
 }
 
 QL_HD GridRounding effective_rounding(GridRounding rounding, double resolution) {
@@ -69,25 +89,6 @@ QL_HD Row<typename Rule::Kernel> make_row(const Hyper& h, double grad_multiplier
   row.step = static_cast<uint32_t>(step);
   row.chain = chain;
   return row;
-}
-
-// The norm of a list from its sum of squares, rounded once to binary32.
-QL_HD double norm_of(double squares) {
-  return round_once(std::sqrt(squares));
-}
-
-// min(1, max_norm / (norm + 1e-6)), as torch.nn.utils.clip_grad_norm_ has it; NaN for a NaN norm.
-QL_HD double clip_coefficient(double norm, double max_norm) {
-  const double coefficient = max_norm / (norm + 1e-6);
-  return coefficient > 1.0 ? 1.0 : coefficient;
-}
-
-// r / h of the compensation term r = length h / ||h||, rounded once; 0 for h = 0, and without a term whatever h is. At most the
-// largest binary32 number, so that the term of a vanishing displacement is never Inf.
-QL_HD float compensation_factor(double length, double norm) {
-  if (norm == 0.0 || length == 0.0) return 0.0f;
-  const double factor = length / norm;
-  return round_once(factor > kLargest ? kLargest : factor);
 }
 
 }  // namespace ql

@@ -69,10 +69,10 @@ struct Group {
   DeviceNumber lr, temperature;  // in place of the hyper-parameters'
   const Hyper* schedule;         // one for each step from the first on, in place of `hyper`; none
   int64_t schedule_steps;
-  double grad_multiplier;       // sign (maximize), and whatever of scale and clip coefficient the host knows
-  double max_grad_norm;         // 0: no clipping on the device
-  double compensation_length;   // 0: none on the device
-  int32_t compensation_global;  // its norm is that of all displacements
+  double grad_multiplier;    // sign (maximize), and whatever of scale and clip coefficient the host knows
+  double max_grad_norm;      // 0: no clipping on the device
+  bool compensates;          // on the device, as hyper.compensation says
+  bool compensation_global;  // by the norm of all displacements
 };
 
 struct PrepareArguments {

@@ -33,7 +33,7 @@ void upload(void* to, const void* from, size_t bytes, Stream stream) {
 
 bool is_known_to_the_host(const Group& group) {
   const bool numbers = group.lr.type == NumberType::none && group.temperature.type == NumberType::none;
-  return numbers && group.schedule == nullptr && group.max_grad_norm == 0.0 && group.compensation_length == 0.0;
+  return numbers && group.schedule == nullptr && group.max_grad_norm == 0.0 && !group.compensates;
 }
 
 // The sum of a list in the fixed order, level by level; each level lies behind the one before. Returns where it ends up.
@@ -194,7 +194,7 @@ void step_together(const std::vector<Part>& parts, const Common& common) {
     part.plan->check(*part.input, common);
     for (const Group& group : part.input->groups) {
       clips = clips || group.max_grad_norm != 0.0;
-      compensates = compensates || group.compensation_length != 0.0;
+      compensates = compensates || group.compensates;
     }
   }
   if (parts.empty()) return;

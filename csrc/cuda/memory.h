@@ -2,6 +2,11 @@
 // not; element by element where a tensor begins or ends inside the group.
 #pragma once
 
+#if !defined(__CUDACC__)
+#include <utility>
+#include <vector>
+#endif
+
 #include "../core/round.h"
 #include "lanes.h"
 
@@ -31,14 +36,58 @@ struct Range {
   int from, to;
 };
 
-template <int count>
+// A quad of which a neighbouring lane reads a part as well.
+QL_HD Quad load_quad_around(const char* address) {
+#if defined(__CUDA_ARCH__)
+  return load_shared_quad(address);
+#else
+  Quad quad;
+  memcpy(&quad, address, sizeof(quad));
+  return quad;
+#endif
+}
+
+#if !defined(__CUDACC__)
+// What the lane before handed on, in the order in which it did: on the host it has run to its end by now.
+struct HostHandedOn {
+  std::vector<uint32_t> words;
+  size_t next = 0;
+  int thread = -1;
+};
+inline thread_local HostHandedOn host_handed_on;
+#endif
+
+// In lane 0 no word that counts. Every lane of the warp calls it, equally often.
+QL_HD uint32_t hand_on(uint32_t word) {
+#if defined(__CUDA_ARCH__)
+  return from_lane_before(word);
+#elif !defined(__CUDACC__)
+  HostHandedOn& all = host_handed_on;
+  const int thread = place().thread;
+  if (all.thread != thread) all.thread = thread, all.next = 0;
+  if (thread % kWarp == 0) all.words.resize(all.next + 1);
+  return std::exchange(all.words.at(all.next++), word);
+#else
+  return word;
+#endif
+}
+
+// The bytes from the multiple of 16 before an address to it.
+QL_HD uint32_t shift_of(const char* address) {
+  return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+}
+
+// Words to what lies `bytes` behind where they begin, a multiple of `unit`.
+template <int count, int unit>
 QL_HD void shift_words(uint32_t (&words)[count + 4], uint32_t bytes) {
   QL_UNROLL
   for (int i = 0; i < count + 2; ++i) words[i] = bytes & 8u ? words[i + 2] : words[i];
   QL_UNROLL
   for (int i = 0; i < count + 1; ++i) words[i] = bytes & 4u ? words[i + 1] : words[i];
-  QL_UNROLL
-  for (int i = 0; i < count; ++i) words[i] = shift_pair(words[i], words[i + 1], (bytes & 2u) * 8u);
+  if constexpr (unit < 4) {
+    QL_UNROLL
+    for (int i = 0; i < count; ++i) words[i] = shift_pair(words[i], words[i + 1], (bytes & 2u) * 8u);
+  }
 }
 
 template <class T>
@@ -51,23 +100,19 @@ QL_HD Packed<T> load_aligned(const char* address) {
 
 template <class T>
 QL_HD Packed<T> load_shifted(const char* address) {
-  Packed<T> packed;
-#if defined(__CUDA_ARCH__)
-  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  const uint32_t shift = shift_of(address);
+  if (shift == 0) return load_aligned<T>(address);
   uint32_t words[4 * kQuads<T> + 4];
   QL_UNROLL
   for (int q = 0; q <= kQuads<T>; ++q) {
-    Quad quad{};
-    if (q < kQuads<T> || shift != 0) quad = load_shared_quad(address - shift + 16 * q);
+    const Quad quad = load_quad_around(address - shift + 16 * q);
     QL_UNROLL
     for (int i = 0; i < 4; ++i) words[4 * q + i] = quad.words[i];
   }
-  shift_words<4 * kQuads<T>>(words, shift);
+  shift_words<4 * kQuads<T>, sizeof(typename T::Bits)>(words, shift);
+  Packed<T> packed;
   QL_UNROLL
   for (int i = 0; i < 4 * kQuads<T>; ++i) packed.word(i) = words[i];
-#else
-  memcpy(&packed, address, sizeof(packed));
-#endif
   return packed;
 }
 
@@ -104,10 +149,9 @@ QL_HD void store_partial(char* address, const Packed<T>& packed, Range range) {
 // Every lane stores the quads that its group covers from the left on: the end of its neighbour's group and most of its own.
 template <class T>
 QL_HD void store_shifted(char* address, const Packed<T>& packed) {
-#if defined(__CUDA_ARCH__)
   constexpr int count = 4 * kQuads<T>;
-  constexpr int bytes = static_cast<int>(sizeof(typename T::Bits));
-  const uint32_t shift = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(address)) & 15u;
+  constexpr uint32_t bytes = sizeof(typename T::Bits);
+  const uint32_t shift = shift_of(address);
   if (shift == 0) {
     QL_UNROLL
     for (int q = 0; q < kQuads<T>; ++q) store_quad(address + 16 * q, packed.quads[q]);
@@ -115,21 +159,25 @@ QL_HD void store_shifted(char* address, const Packed<T>& packed) {
   }
   uint32_t words[count + 4];
   QL_UNROLL
-  for (int i = 0; i < 4; ++i) words[i] = from_lane_before(packed.word(count - 4 + i));
+  for (int i = 0; i < 4; ++i) words[i] = hand_on(packed.word(count - 4 + i));
   QL_UNROLL
   for (int i = 0; i < count; ++i) words[4 + i] = packed.word(i);
-  shift_words<count>(words, 16u - shift);
+  shift_words<count, bytes>(words, 16u - shift);
   const int lane = place().thread % kWarp;
   QL_UNROLL
   for (int q = 0; q < kQuads<T>; ++q) {
     if (q > 0 || lane > 0)
       store_quad(address - shift + 16 * q, {words[4 * q], words[4 * q + 1], words[4 * q + 2], words[4 * q + 3]});
   }
-  if (lane == 0) store_partial<T>(address, packed, {0, static_cast<int>(16u - shift) / bytes});
-  if (lane == kWarp - 1) store_partial<T>(address, packed, {kGroup - static_cast<int>(shift) / bytes, kGroup});
-#else
-  memcpy(address, &packed, sizeof(packed));
-#endif
+  // What no quad covers: the first lane's beginning and the last one's end, a bit for each element.
+  if (lane == 0 || lane == kWarp - 1) {
+    const uint32_t beginning = (1u << (16u - shift) / bytes) - 1u, end = 0xFF00u >> shift / bytes;
+    const uint32_t mask = lane == 0 ? beginning : end;
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) {
+      if (mask >> i & 1u) store_one(reinterpret_cast<typename T::Bits*>(address) + i, packed.element(i));
+    }
+  }
 }
 
 template <class T>

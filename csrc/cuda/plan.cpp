@@ -11,6 +11,7 @@ namespace ql::cuda {
 namespace {
 
 constexpr size_t kAlignment = 256;
+constexpr int64_t kLargestTensor = kNormBlock * kNormBlock * kNormBlock;  // three levels of sums
 
 // Hands out consecutive parts of a plan's memory; without memory it only measures.
 class Parts {
@@ -49,6 +50,8 @@ Plan::Plan(Description description) : description_(std::move(description)), rule
   for (const Tensor& tensor : d.tensors) {
     if (tensor.group < 0 || tensor.group >= d.groups) throw std::invalid_argument("a tensor names no group");
     if (tensor.size < 0 || tensor.offset < 0) throw std::invalid_argument("sizes and offsets must not be negative");
+    if (tensor.offset > std::numeric_limits<int64_t>::max() - tensor.size) throw std::invalid_argument("an offset is too large");
+    if (tensor.size > kLargestTensor) throw std::invalid_argument("a tensor has more than 2^36 elements");
     if (d.steps.empty() == (tensor.step == nullptr)) throw std::invalid_argument("each tensor needs one counter");
   }
   kernel_ = rule_->find_step(d.param, d.grad, d.state, false);

@@ -33,11 +33,12 @@ QL_HD double multiplier_of(const PrepareArguments& a, const Group& group) {
   return multiplier * clip_coefficient(norm_of(*a.grad_squares) * inverse_scale, group.max_grad_norm);
 }
 
-QL_HD float compensation_of(const PrepareArguments& a, const Group& group, int64_t tensor) {
+QL_HD float compensation_of(const PrepareArguments& a, const Group& group, const Hyper& hyper, int64_t tensor) {
+  if (!a.counts) return 0.0f;  // it is made from the displacements that are looked at
   if (a.compensations != nullptr) return a.compensations[tensor];
-  if (a.statistics == nullptr) return 0.0f;
+  if (a.statistics == nullptr || !group.compensates) return 0.0f;
   const double own = a.statistics[tensor * Statistic::count + Statistic::displacement_squares];
-  return compensation_factor(group.compensation_length, norm_of(group.compensation_global != 0 ? *a.displacement_squares : own));
+  return compensation_factor(hyper.compensation * hyper.lr, norm_of(group.compensation_global ? *a.displacement_squares : own));
 }
 
 template <class Rule>
@@ -50,8 +51,9 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_kernel(const __grid_c
   const Group& group = groups[tensor.group];
   const int64_t step = a.steps != nullptr ? a.steps[index] : *tensor.step + 1;
   if (group.schedule != nullptr && step > group.schedule_steps) *a.overrun = 1;
-  Row<typename Rule::Kernel> row = make_row<Rule>(hyper_at(group, step), multiplier_of(a, group), step, a.chain);
-  row.common.compensation = compensation_of(a, group, index);
+  const Hyper hyper = hyper_at(group, step);
+  Row<typename Rule::Kernel> row = make_row<Rule>(hyper, multiplier_of(a, group), step, a.chain);
+  row.common.compensation = compensation_of(a, group, hyper, index);
   static_cast<Row<typename Rule::Kernel>*>(a.rows)[index] = row;
   if (a.counts && tensor.step != nullptr) *tensor.step = step;
 }

@@ -83,10 +83,70 @@ QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Dr
   return pack<T>(values, false, Eight<uint32_t>{});
 }
 
+// A group as it was loaded.
+template <class Rule, class P, class G, class S>
+struct Loaded {
+  Packed<P> param;
+  Packed<G> grad;
+  Packed<S> states[Rule::states > 0 ? Rule::states : 1];
+
+  QL_HD Element<GroupLanes, Rule> unpacked() const {
+    Element<GroupLanes, Rule> e;
+    e.param = unpack<P>(param);
+    e.grad = unpack<G>(grad);
+    QL_UNROLL
+    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack<S>(states[k]);
+    return e;
+  }
+};
+
+// Where the elements of a task's block lie.
+template <class Rule, class P, class G, class S>
+struct Memory {
+  char* param;
+  const char* grad;
+  char* states[Rule::states > 0 ? Rule::states : 1];
+  Move whole;
+
+  QL_HD Memory(const Reach& reach, const Tensor& tensor, const char* grad_memory) {
+    param = reach.begin_of<P>(tensor.param);
+    grad = reach.begin_of<G>(grad_memory);
+    uint32_t address = address_bits(param) | address_bits(grad);
+    for (int k = 0; k < Rule::states; ++k) {
+      states[k] = reach.begin_of<S>(tensor.states[k]);
+      address |= address_bits(states[k]);
+    }
+    whole = move_of(address);
+  }
+  QL_HD Loaded<Rule, P, G, S> load(const Lane& lane) const {
+    Loaded<Rule, P, G, S> group;
+    group.param = load_group<P>(param + bytes_of<P>(lane.at), lane.move, lane.range);
+    group.grad = load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range);
+    QL_UNROLL
+    for (int k = 0; k < Rule::states; ++k)
+      group.states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), lane.move, lane.range);
+    return group;
+  }
+  // Rounds and stores; returns the parameter as it lies there then.
+  QL_HD Packed<P> store(const Lane& lane, const Scalars& s, const Element<GroupLanes, Rule>& e, const Draws& draws,
+                        const Packed<P>& before) const {
+    Packed<P> stored = before;
+    if (s.lr != 0.0f) {
+      stored = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
+      store_group<P>(param + bytes_of<P>(lane.at), stored, lane.move, lane.range);
+    }
+    QL_UNROLL
+    for (int k = 0; k < Rule::states; ++k) {
+      const Packed<S> state = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
+      store_group<S>(states[k] + bytes_of<S>(lane.at), state, lane.move, lane.range);
+    }
+    return stored;
+  }
+};
+
 template <class Rule, class P, class G, class S, bool observed>
 __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
   using L = GroupLanes;
-  constexpr int kStates = Rule::states, kSome = kStates > 0 ? kStates : 1;
   if (a.found_inf != nullptr && *a.found_inf != 0.0f) return;
   const Place here = place();
   const Task task = a.tasks[here.block];
@@ -96,57 +156,29 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
-  char* param = reach.begin_of<P>(tensor.param);
-  const char* grad = reach.begin_of<G>(grad_of(a, task.tensor));
-  char* states[kSome];
-  uint32_t address = address_bits(param) | address_bits(grad);
-  for (int k = 0; k < kStates; ++k) {
-    states[k] = reach.begin_of<S>(tensor.states[k]);
-    address |= address_bits(states[k]);
-  }
-  const Move whole = move_of(address);
+  const Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
   Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise);
-  const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy,
-                        sizeof(typename P::Bits) == 2 && s.lr != 0.0f};
+  const bool rounded = sizeof(typename P::Bits) == 2 && s.lr != 0.0f;
+  const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy, rounded};
   Tally tally;
   if constexpr (observed) tally.clear();
 
   for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
-    const Lane lane(reach, begin, here.thread, whole);
-    const Packed<P> packed_param = load_group<P>(param + bytes_of<P>(lane.at), lane.move, lane.range);
-    const Packed<G> packed_grad = load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range);
-    Packed<S> packed_states[kSome];
-    QL_UNROLL
-    for (int k = 0; k < kStates; ++k) packed_states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), lane.move, lane.range);
+    const Lane lane(reach, begin, here.thread, memory.whole);
+    const Loaded<Rule, P, G, S> group = memory.load(lane);
     draws.begin((reach.block + lane.at) / kGroup);
-    Element<L, Rule> e;
-    e.param = unpack<P>(packed_param);
-    e.grad = unpack<G>(packed_grad);
-    QL_UNROLL
-    for (int k = 0; k < kStates; ++k) e.states[k] = unpack<S>(packed_states[k]);
-    Eight<float> noise{};
-    if constexpr (observed) {
+    Element<L, Rule> e = group.unpacked();
+    if constexpr (!observed) {
+      update<L, Rule>(row, noisy, draws, e);
+      memory.store(lane, s, e, draws, group.param);
+    } else {
+      Eight<float> noise{};
       if (noisy) noise = draws.draw_noise();
       update<L, Rule>(row, noisy, WithNoise{draws, noise}, e);
-    } else {
-      update<L, Rule>(row, noisy, draws, e);
-    }
-    Packed<P> stored = packed_param;
-    if (stores && s.lr != 0.0f) {
-      stored = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
-      store_group<P>(param + bytes_of<P>(lane.at), stored, lane.move, lane.range);
-    }
-    if (stores) {
-      QL_UNROLL
-      for (int k = 0; k < kStates; ++k) {
-        const Packed<S> state = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
-        store_group<S>(states[k] + bytes_of<S>(lane.at), state, lane.move, lane.range);
-      }
-    }
-    if constexpr (observed) {
-      noise = moving_noise<L, Rule>(row, noise);
-      tally.add({unscale<L>(s, e.grad), e.displacement, e.delta, noise, unpack<P>(packed_param), e.param, unpack<P>(stored)},
-                watched, lane.range);
+      const Packed<P> stored = stores ? memory.store(lane, s, e, draws, group.param) : group.param;
+      const Trace trace{unscale<L>(s, e.grad),  e.displacement, e.delta,          moving_noise<L, Rule>(row, noise),
+                        unpack<P>(group.param), e.param,        unpack<P>(stored)};
+      tally.add(trace, watched, lane.range);
     }
   }
   if constexpr (observed) tally.finish(watched, here.thread, a.statistics + here.block * Statistic::count);

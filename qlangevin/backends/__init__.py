@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
+from . import cuda
+from .cuda import CudaPlan
 from .native import NativeBackend, NativePlan, check_cpu_path, step_together
 from .plan import Plan, StepInput
 from .reference import ReferenceBackend
@@ -29,6 +31,9 @@ class Backend(Protocol):
     def make_plan(self, bucket: Bucket) -> Plan:
         """The plan of one bucket, kept between steps."""
 
+    def counts_on_device(self, device: torch.device) -> bool:
+        """Whether its plans can count steps on the device."""
+
 
 class TritonBackend:
     """The mirror that runs where nothing is compiled; not written yet."""
@@ -42,6 +47,10 @@ class TritonBackend:
     def make_plan(self, bucket: Bucket) -> Plan:
         """Never."""
         raise BackendError("this version of qlangevin has no Triton kernels yet")
+
+    def counts_on_device(self, device: torch.device) -> bool:
+        """Never."""
+        return False
 
 
 BACKENDS: tuple[Backend, ...] = (NativeBackend(), TritonBackend(), ReferenceBackend())  # in the order "auto" prefers
@@ -96,10 +105,23 @@ def step_plans(parts: Sequence[tuple[Plan, StepInput]], observes: bool) -> list[
 
     Ctrl-C leaves either all native plans stepped or none. The reference steps tensor by tensor and can be stopped between two.
     """
-    native = [(i, plan, part) for i, (plan, part) in enumerate(parts) if isinstance(plan, NativePlan)]
-    stepped = step_together([(plan, part) for _, plan, part in native], observes) if native else []
-    found = {i: statistics for (i, _, _), statistics in zip(native, stepped, strict=True)}
+    found: dict[int, Tensor | None] = {}
+    for of_one_kind, step_them in split_plans(parts):
+        stepped = step_them([parts[i] for i in of_one_kind], observes)
+        found.update(zip(of_one_kind, stepped, strict=True))
     for i, (plan, part) in enumerate(parts):
         if i not in found:
             found[i] = plan.step(part, observes)
     return [found[i] for i in range(len(parts))]
+
+
+def split_plans(parts: Sequence[tuple[Plan, StepInput]]) -> Iterator[tuple[list[int], Callable[..., list[Tensor | None]]]]:
+    """The places of the plans that are stepped in one native call, and what steps them."""
+    if on_cpu := [i for i, (plan, _) in enumerate(parts) if isinstance(plan, NativePlan)]:
+        yield on_cpu, step_together
+    devices: dict[torch.device, list[int]] = {}
+    for i, (plan, _) in enumerate(parts):
+        if isinstance(plan, CudaPlan):
+            devices.setdefault(plan.device, []).append(i)
+    for places in devices.values():
+        yield places, cuda.step_together

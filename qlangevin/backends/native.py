@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,23 +11,15 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from ..hyper import NOISES
-from ..quantizers import ROUNDINGS
+from ..native_module import missing
+from ..native_module import native as _native
 from ..reference import STATISTICS
-from ..reference_rules import RULES
+from . import cuda
+from .hypers import NativeHypers
 from .plan import Plan, StepInput
 
-try:
-    _native = importlib.import_module("qlangevin._native")
-
-    missing = None
-except ImportError as error:
-    missing = f"the native module could not be imported ({error}); reinstall with a C++20 compiler, CMake and Ninja"
-
 SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
-STORAGE = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
-NOISE_CODES = {name: code for code, name in enumerate(NOISES, 1)}  # the values of NoiseKind in csrc/core/normal.h
-ROUNDING_CODES = {"off": 0, **{name: code for code, name in enumerate(ROUNDINGS, 1)}}  # GridRounding in csrc/core/quantize.h
+STORAGE = cuda.STORAGE
 
 
 def cpu_path() -> str:
@@ -55,7 +46,7 @@ def check_cpu_path() -> None:
 
 
 class NativeBackend:
-    """C++ kernels for CPU tensors."""
+    """C++ kernels for the CPU's tensors, CUDA kernels for those of GPUs."""
 
     name = "native"
 
@@ -63,8 +54,10 @@ class NativeBackend:
         """Why it cannot step such tensors here; None if it can."""
         if missing:
             return missing
+        if cuda.find_module(device) is not None:
+            return cuda.why_not(device, dtypes)
         if device.type != "cpu":
-            return f"this build has no kernels for {device.type} tensors, only for the CPU's"
+            return f"there are no kernels for {device.type} tensors, only for the CPU's and CUDA's"
         for dtype in dtypes:
             if dtype not in STORAGE:
                 return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"
@@ -72,7 +65,11 @@ class NativeBackend:
 
     def make_plan(self, bucket: Bucket) -> Plan:
         """Hands the bucket's static facts to the native module."""
-        return NativePlan(bucket)
+        return NativePlan(bucket) if cuda.find_module(bucket.device) is None else cuda.CudaPlan(bucket)
+
+    def counts_on_device(self, device: torch.device) -> bool:
+        """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""
+        return cuda.find_module(device) is not None
 
 
 class NativePlan:
@@ -80,9 +77,7 @@ class NativePlan:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket  # keeps every tensor alive that the plan points into
-        self.rule_hypers = RULES[bucket.rule].hypers
-        self.hypers: list[Any] = []
-        self.sources: list[dict[str, Any]] = []
+        self.hypers = NativeHypers(bucket.rule, _native)
         facts = [
             {
                 "param": item.param.data_ptr(),
@@ -114,7 +109,7 @@ class NativePlan:
 
     def convert_input(self, step_input: StepInput) -> Any:
         """The native form of a step's input."""
-        hypers = self.convert_hypers(step_input.hypers)
+        hypers = self.hypers.convert(step_input.hypers)
         multipliers, compensations = step_input.grad_multipliers, step_input.compensations
         threads = torch.get_num_threads()
         return _native.StepInput(step_input.pointers, hypers, multipliers, compensations, step_input.chain, threads)
@@ -122,25 +117,6 @@ class NativePlan:
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""
         return list(self.plan.square_grads(step_input.pointers, torch.get_num_threads()))
-
-    def convert_hypers(self, sources: Sequence[dict[str, Any]]) -> list[Any]:
-        """The native form of each group's hyper-parameters; only those that changed are made anew."""
-        if len(self.sources) != len(sources):
-            self.sources, self.hypers = [{}] * len(sources), [None] * len(sources)
-        for i, source in enumerate(sources):
-            if self.sources[i] is not source:
-                self.sources[i], self.hypers[i] = source, self.convert(source)
-        return self.hypers
-
-    def convert(self, source: dict[str, Any]) -> Any:
-        """One group's hyper-parameters as a native Hyper."""
-        coded = {
-            "noise": NOISE_CODES[source["noise"]],
-            "grad_rounding": ROUNDING_CODES[source["grad_rounding"]],
-            "update_rounding": ROUNDING_CODES[source["update_rounding"]],
-            "rule": [float(source[name]) for name in self.rule_hypers],
-        }
-        return _native.Hyper({**source, **coded})
 
 
 def step_together(parts: Sequence[tuple[NativePlan, StepInput]], observes: bool) -> list[Tensor | None]:

@@ -10,6 +10,21 @@ from torch import Tensor
 
 
 @dataclass
+class DeviceSide:
+    """What a step leaves to the device, so that the host need not wait for it: norms, scales, counters, tables of schedules.
+
+    Args:
+        grad_scale: a GradScaler's scale; None for 1.
+        found_inf: whether the step is skipped, if not 0; None for never.
+        overrun: int32, becomes 1 where a schedule has no such step; None if there is no schedule.
+    """
+
+    grad_scale: Tensor | None = None
+    found_inf: Tensor | None = None
+    overrun: Tensor | None = None
+
+
+@dataclass
 class StepInput:
     """What changes from step to step, for the tensors of one bucket in their order.
 
@@ -19,6 +34,7 @@ class StepInput:
         hypers: the resolved hyper-parameters of every group (hyper.resolve); the same object while nothing changes.
         grad_multipliers: for each group sign (maximize) * clip coefficient / grad_scale, in binary64.
         chain: the chain's number, 32 bits.
+        side: what is left to the device; None: nothing, the host knows everything.
         compensations: for each tensor its compensation term over its displacement, a binary32 number; empty if there are none.
     """
 
@@ -27,6 +43,7 @@ class StepInput:
     hypers: Sequence[dict[str, Any]]
     grad_multipliers: Sequence[float]
     chain: int
+    side: DeviceSide | None = None
     compensations: Sequence[float] = ()
 
 

@@ -27,6 +27,10 @@ class ReferenceBackend:
         """The bucket itself, stepped tensor by tensor."""
         return ReferencePlan(bucket)
 
+    def counts_on_device(self, device: torch.device) -> bool:
+        """Never: the reference looks at each step."""
+        return False
+
 
 class ReferencePlan:
     """Steps a bucket tensor by tensor."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 
-from .. import buckets, clipping, displacements, hyper, state
+from .. import buckets, clipping, device_hypers, displacements, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
 from ..executions import Executions
 from ..metrics import Metrics, Observed, Sampler, summarize
+from ..scalar_values import is_integer
 from ..seeding import choose_seed
 
 COMMON_DEFAULTS: dict[str, Any] = {
@@ -55,6 +56,7 @@ class LangevinOptimizer(Optimizer):
         self._executions = Executions()
         self._sampler = Sampler(0)
         self._observed: Observed | None = None
+        self.tabulated_steps: int | None = None
         defaults = {**COMMON_DEFAULTS, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
         if not isinstance(params, Tensor):
@@ -146,28 +148,47 @@ class LangevinOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if not self._overflowed():
-            self._run()
+        found_inf = getattr(self, "found_inf", None)  # of a GradScaler that leaves unscaling to the optimizer
+        if found_inf is None or device_hypers.is_on_device(found_inf) or not bool(found_inf.item()):
+            self._run(found_inf)
         return loss
 
-    def _overflowed(self) -> bool:
-        """Whether a GradScaler that leaves unscaling to the optimizer (``_step_supports_amp_scaling``) found an Inf."""
-        found_inf = getattr(self, "found_inf", None)
-        return found_inf is not None and bool(found_inf.item())
-
-    def _run(self) -> None:
+    def _run(self, found_inf: Tensor | None) -> None:
         execution = self._executions.find(self)
         if execution is None:  # no gradient anywhere
             return
-        inverse_scale = clipping.invert_scale(getattr(self, "grad_scale", None))
-        step_input = execution.make_input(inverse_scale)
+        side = execution.device_side(self)
+        if side is None and found_inf is not None and bool(found_inf.item()):
+            return
+        inverse_scale = 1.0 if side is not None else clipping.invert_scale(getattr(self, "grad_scale", None))
+        step_input = execution.make_input(inverse_scale, side)
         if execution.only_builds_state(step_input):
             return
-        clipping.apply(execution, step_input, inverse_scale)
-        exponents = displacements.apply(execution, step_input)
-        self._observed = execution.step(step_input, self._sampler.is_due()) or self._observed
+        exponents: dict[int, int] = {}
+        if side is None:
+            clipping.apply(execution, step_input, inverse_scale)
+            exponents = displacements.apply(execution, step_input)
+        self._observed = execution.step(step_input, self._sampler.is_due(), self._observed) or self._observed
+        self._executions.keep_if_captured(execution)
         for index, exponent in exponents.items():
             self.param_groups[index][hyper.EXPONENT] = exponent
+
+    def tabulate_schedules(self, total_steps: int | None) -> None:
+        """Tells for how many steps schedules are needed where the device counts them: with ``capturable=True`` on a GPU.
+
+        Their values become tables on the device before the next step, so that graphs can be captured. Running past their end is
+        an error at the next step, metrics() or state_dict() that notices it; the steps beyond have the last values.
+
+        Args:
+            total_steps: of the parameters' own counters, at least 1; None for no tables.
+
+        Raises:
+            HyperparameterError: total_steps is no integer of at least 1.
+        """
+        if total_steps is not None and (not is_integer(total_steps) or total_steps < 1):
+            raise HyperparameterError(f"total_steps must be an integer of at least 1, got {total_steps!r}")
+        self.tabulated_steps = total_steps
+        self._executions.clear()
 
     def collect_metrics(self, every: int = 1) -> None:
         """Whether the following steps measure what ``metrics`` reports; off at first, and then free.
@@ -187,6 +208,7 @@ class LangevinOptimizer(Optimizer):
         Raises:
             HyperparameterError: no step was measured since collect_metrics() or load_state_dict().
         """
+        self._executions.check_overrun()
         if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")
         return summarize(self._observed)
@@ -206,13 +228,15 @@ class LangevinOptimizer(Optimizer):
         self._executions.clear()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "backend": self.backend, "_sampler": self._sampler}
+        kept = {name: getattr(self, name) for name in ("backend", "_sampler", "tabulated_steps")}
+        return {**super().__getstate__(), **kept}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         super().__setstate__(saved)
         self._executions = Executions()
         self._constructed = True
         self.__dict__.setdefault("_sampler", Sampler(0))
+        self.__dict__.setdefault("tabulated_steps", None)
         self._observed = None
         for group in self.param_groups:
             for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
@@ -220,6 +244,7 @@ class LangevinOptimizer(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim.Optimizer, without the callables among the hyper-parameters: load_state_dict keeps the present ones."""
+        self._executions.check_overrun()
         return state.strip_callables(super().state_dict())
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

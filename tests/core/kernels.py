@@ -95,7 +95,7 @@ def make_hyper(rule: str, h: Mapping[str, Any]) -> Any:
         "update_rounding": ROUNDING_CODES[h["update_rounding"]],
         "rule": [float(h[name]) for name in reference_rules.RULES[rule].hypers],
     }
-    return _native.Hyper({**h, **coded})
+    return _native.Hyper({"compensation": 0.0, **h, **coded})
 
 
 def name_of(tensor: Tensor) -> str:

@@ -30,20 +30,23 @@ ALLOWED: dict[str, set[str]] = {
     "group_hypers": {"torch", "native_module", "errors", "hyper", "reference_rules", "reference_numbers", "scalar_values"},
     "seeding": {"torch"},
     "backends": {
-        "torch", "_native", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
+        "torch", "native_module", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
         "reference_rules",
     },
     "metrics": {"torch", "errors", "reference", "thermostat"},
+    "device_hypers": {"torch", "errors", "hyper", "quantizers", "group_hypers", "backends"},
+    "tensor_states": {"torch", "errors", "scalar_values", "buckets"},
     "execution": {
-        "torch", "errors", "hyper", "scalar_values", "buckets", "watch", "group_hypers", "reference_rules", "backends", "metrics",
+        "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules", "backends",
+        "metrics",
     },
-    "executions": {"native_module", "execution"},
+    "executions": {"native_module", "backends", "execution"},
     "clipping": {"torch", "reference_numbers", "backends", "execution"},
     "displacements": {"quantizers", "reference_numbers", "backends", "execution"},
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
         "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",
-        "executions", "clipping", "displacements", "metrics", "state",
+        "executions", "clipping", "device_hypers", "displacements", "metrics", "state",
     },
     "selftest": {"torch", "errors", "quantizers", "schedules", "reference", "reference_numbers", "backends", "optim"},
     "": {"errors", "quantizers", "schedules", "thermostat", "optim"},
@@ -68,7 +71,7 @@ CPP_FOLDERS: dict[str, set[str]] = {
 CPP_OTHERS: dict[str, set[str]] = {
     "core": set(),
     "cpu": {"immintrin.h", "pthread.h"},
-    "cuda": {"cuda_runtime.h", "cuda.h"},
+    "cuda": {"cuda_runtime_api.h"},
     "": {"pybind11/pybind11.h", "pybind11/stl.h"},
 }
 

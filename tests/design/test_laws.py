@@ -100,7 +100,7 @@ INEXACT = {
     "norm",
 }  # fmt: skip
 RANDOM = {"randn", "rand", "randint", "normal", "bernoulli", "randn_like", "rand_like", "Generator", "manual_seed"}
-MEASURES = {"total_norm", "clip_coefficient", "compensation_factor"}
+MEASURES = {"norm_of", "clip_coefficient", "compensation_factor"}
 SCALARS = {"make_row", "noise_variance", "prepare"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from qlangevin import _native, backends
-from qlangevin.backends import native, reference
+from qlangevin.backends import cuda, native, reference
 
 
 class Poisoned(Exception):
@@ -52,6 +52,12 @@ def refuse(*args: Any, **kwargs: Any) -> None:
 def only_native() -> Iterator[Launches]:
     """The reference and Triton backends raise if they plan or step; native launches are counted."""
     launches = Launches()
+    step_cuda = cuda.step_together
+
+    def count_cuda(parts: list[Any], observes: bool) -> list[Any]:
+        launches.count += len(parts)
+        return step_cuda(parts, observes)
+
     module = mock.Mock(wraps=_native)
     module.CpuPlan = lambda *facts: CountingPlan(launches, *facts)
     module.step_together = count_launches
@@ -60,6 +66,7 @@ def only_native() -> Iterator[Launches]:
         mock.patch.object(reference.ReferencePlan, "step", refuse),
         mock.patch.object(backends.TritonBackend, "make_plan", refuse),
         mock.patch.object(native, "_native", module),
+        mock.patch.object(cuda, "step_together", count_cuda),
     ):
         yield launches
 
@@ -71,6 +78,7 @@ def only_reference() -> Iterator[None]:
         mock.patch.object(native.NativeBackend, "make_plan", refuse),
         mock.patch.object(native, "step_together", refuse),
         mock.patch.object(backends, "step_together", refuse),
+        mock.patch.object(cuda, "step_together", refuse),
         mock.patch.object(backends.TritonBackend, "make_plan", refuse),
     ):
         yield

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+GPU_ON_HOST = os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1"  # tests/cuda/test_optimizers_on_host.py
 
 
 def bytes_of(tensor: Tensor) -> Tensor:
@@ -32,6 +35,11 @@ def freeze(value: Any) -> Any:
     return repr(value) if isinstance(value, float | int) else value
 
 
+def is_only_built(state: Mapping[str, Any]) -> bool:
+    """Whether a state is as it was made, before any step; where the device decides whether a step is taken, one is made first."""
+    return GPU_ON_HOST and all(isinstance(value, Tensor) and not bool(value.any()) for value in state.values())
+
+
 @dataclass
 class Snapshot:
     """Everything that a step or a load could change."""
@@ -51,7 +59,7 @@ def take_snapshot(optimizer: torch.optim.Optimizer) -> Snapshot:
     return Snapshot(
         [freeze(param) for param in params],
         [freeze(param.grad) for param in params],
-        {id(param): freeze(state) for param, state in optimizer.state.items()},
+        {id(param): freeze(state) for param, state in optimizer.state.items() if not is_only_built(state)},
         groups,
         [[id(param) for param in group["params"]] for group in optimizer.param_groups],
     )

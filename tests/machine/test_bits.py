@@ -1,0 +1,145 @@
+"""The compiled kernels step as the reference does, bit for bit: their machine code, interpreted.
+
+QLANGEVIN_FULL=1 runs many times as many points of the matrix.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+
+from tests.core.cases import FACTORS, FULL, Case, all_pairs
+from tests.core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
+
+from .binaries import Binaries, Kernel
+from .instructions import ARCHITECTURE
+from .launch import Launch, Placement
+from .layout import Layout
+from .warp import Program
+
+STORAGE = ("param", "grad", "state")
+# Sizes below, at and beyond rows of 256 and blocks of 4096; offsets inside and across them.
+OWN = {
+    "size": (1, 7, 255, 256, 257, 520, 1024),
+    "offset": (0, 1, 8, 256, 4000, 2**35 - 40, 2**35 + 3, 2**51 - 2**20),
+    "layout": ("one",),
+    "misaligned": (False, True),
+    "rows": (False, True),
+    "grads": (False, True),
+}
+MATRIX: dict[str, tuple[Any, ...]] = {name: values for name, values in FACTORS.items() if name != "threads"} | OWN
+BLOCKS = 8
+RANDOM_POINTS = 20_000 if FULL else 500
+
+
+@cache
+def points() -> tuple[dict[str, Any], ...]:
+    """All pairs, and random points."""
+    draw = random.Random(1)
+    return (
+        *all_pairs(MATRIX, 1),
+        *({name: draw.choice(values) for name, values in MATRIX.items()} for _ in range(RANDOM_POINTS)),
+    )
+
+
+@cache
+def program(kernel: Kernel) -> Program:
+    return Program(kernel.parse())
+
+
+def find_kernel(binaries: Binaries, layout: Layout, case: Case) -> Kernel | None:
+    """The kernel of a case; rules without states have one for all storage types of states."""
+    rule = layout.kernel_of(case.rule)
+    for kernel in binaries.steps(ARCHITECTURE):
+        wanted = tuple(case[name] for name in STORAGE[: 2 + bool(kernel.states)])
+        if kernel.rule == rule and kernel.storage[: len(wanted)] == wanted and not kernel.observed:
+            return kernel
+    return None
+
+
+def check_case(binaries: Binaries, layout: Layout, case: Case) -> list[str]:
+    """What the kernel does differently from the reference."""
+    kernel = find_kernel(binaries, layout, case)
+    if kernel is None:
+        return [f"{case}: there is no kernel for it"]
+    jobs = case.make_jobs()
+    shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
+    how = Placement(shifts, case["rows"] or case["layout"] != "one", case["grads"])
+    return [f"{case}: {problem}" for problem in check_step(layout, kernel, case.make_step(), jobs, how)]
+
+
+def check_step(layout: Layout, kernel: Kernel, step: Step, jobs: list[Job], how: Placement) -> list[str]:
+    """What a step of some tensors does differently from the reference."""
+    wanted = [job.clone() for job in jobs]
+    step_reference(step, wanted)
+    return Launch(layout, program(kernel)).run(step, jobs, how) + compare_jobs(jobs, wanted)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small are stepped faster by one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_machine_code_equals_reference(binaries: Binaries, layout: Layout, block: int) -> None:
+    cases = [Case(1000 * seed, row) for seed, row in enumerate(points())][block::BLOCKS]
+    problems = [problem for case in cases for problem in check_case(binaries, layout, case)]
+    assert not problems, f"{len(problems)} problems, the first:\n" + "\n".join(problems[:5])
+
+
+EVERYTHING = {"lr": 0.1, "temperature": 1.0, "noise": "gaussian", "stochastic_param": True, "stochastic_state": True}
+
+
+def test_every_kernel_equals_reference(binaries: Binaries, layout: Layout) -> None:
+    """Every instantiation with everything on, over whole and partial rows."""
+    problems = []
+    base = dict(points()[0]) | EVERYTHING | {"values": "special", "offset": 0, "size": 520, "misaligned": False}
+    for row in ("plain", "momentum"):
+        for seed, param in enumerate(FACTORS["param"]):
+            for grad in FACTORS["grad"]:
+                for state in FACTORS["state"]:
+                    case = Case(1000 * seed, base | {"row": row, "param": param, "grad": grad, "state": state})
+                    problems += check_case(binaries, layout, case)
+    assert not problems, "\n".join(problems[:5])
+
+
+@pytest.mark.parametrize(("skip", "moved"), [(None, True), (0, True), (1, False)])
+def test_a_skipped_step_does_nothing(binaries: Binaries, layout: Layout, skip: int | None, moved: bool) -> None:
+    row = points()[0] | EVERYTHING | {"row": "plain", "values": "normal", "size": 256, "offset": 0}
+    case = Case(0, row)
+    step: Step = case.make_step()
+    (job,) = case.make_jobs()
+    kernel = find_kernel(binaries, layout, case)
+    assert kernel is not None
+    before = job.clone()
+    Launch(layout, program(kernel)).run(step, [job], Placement(skip=skip))
+    job.steps -= 1
+    assert bool(compare_jobs([job], [before])) == moved
+
+
+def test_several_tensors_and_groups(binaries: Binaries, layout: Layout) -> None:
+    """Blocks of several tensors in one launch, an empty one among them."""
+    row = points()[0] | EVERYTHING | {"row": "momentum", "layout": "several", "size": 300, "values": "normal", "offset": 4000}
+    for seed, (rows, grads) in enumerate([(True, False), (True, True)]):
+        assert check_case(binaries, layout, Case(1000 * seed, row | {"rows": rows, "grads": grads})) == []
+
+
+@pytest.mark.parametrize("rounding", [name for name in FACTORS["grad_rounding"] if name != "off"])
+def test_values_on_and_between_the_points_of_a_grid(binaries: Binaries, layout: Layout, rounding: str) -> None:
+    """Ties are what random values never are."""
+    h = settings(grad_rounding=rounding, grad_resolution=64.0, update_rounding=rounding, update_resolution=128.0)
+    for kernel in binaries.steps(ARCHITECTURE):
+        if not kernel.observed:
+            param, grad, *states = (DTYPES[name] for name in kernel.storage)
+            ties = torch.arange(-128, 128) / 128
+            jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), [torch.zeros(256, dtype=states[0])] * kernel.states, key=7)]
+            assert check_step(layout, kernel, Step(kernel.rule, [h]), jobs, Placement()) == [], kernel.title

@@ -1,0 +1,88 @@
+"""What the compiled kernels cost: no count over the committed one, no spills, whole quads to and from memory, no contractions."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import pytest
+
+from .binaries import Binaries, Kernel
+from .instructions import ARCHITECTURE, COLUMNS, FOLDER, count_kernel, read_table
+from .pipes import resident_warps
+from .report import write_report
+
+FORBIDDEN = re.compile(r"\b(?:fma\.\S+|\S+\.(?:ftz|approx|full)(?:\.\S+)?)")
+ROUNDING = 1e-9
+
+
+@cache
+def counted(kernel: Kernel) -> dict[str, Any]:
+    return count_kernel(kernel)
+
+
+def names_of(kernels: list[Kernel]) -> list[str]:
+    return sorted(kernel.title for kernel in kernels if not kernel.observed)
+
+
+def test_the_table_is_of_these_kernels(binaries: Binaries) -> None:
+    assert list(read_table()) == names_of(binaries.steps(ARCHITECTURE)), (
+        "write the table anew: see benchmarks/results/instructions"
+    )
+
+
+def test_no_kernel_takes_more_instructions_than_the_table_says(binaries: Binaries) -> None:
+    table, grown = read_table(), []
+    for kernel in binaries.steps(ARCHITECTURE):
+        if kernel.observed or kernel.title not in table:
+            continue
+        found, known = counted(kernel), table[kernel.title]
+        for path, counts in found["paths"].items():
+            for column in ("total", "integer"):
+                old, new = known["paths"][path][COLUMNS.index(column)], counts[COLUMNS.index(column)]
+                if new > old + ROUNDING:
+                    grown.append(f"{kernel.title}, {path}: {column} {old} -> {new}")
+        if resident_warps(found["registers"]) < resident_warps(known["registers"]):
+            grown.append(f"{kernel.title}: fewer warps fit, registers {known['registers']} -> {found['registers']}")
+    assert not grown, "\n".join(grown)
+
+
+def test_the_page_says_what_the_table_says() -> None:
+    assert (FOLDER / "README.md").read_text() == write_report(read_table())
+
+
+def test_no_kernel_has_a_stack(binaries: Binaries) -> None:
+    """Spilled registers need one."""
+    found = [one.title for one in binaries.kernels if one.resources.stack or one.resources.local]
+    found += [one.title for one in binaries.kernels if any(re.search(r"\b(LDL|STL)\b", line) for line in one.lines)]
+    assert binaries.kernels and not found, found
+
+
+def test_groups_are_moved_as_quads(binaries: Binaries) -> None:
+    """Loads and stores of 16 bytes that are not kept in the caches: at least one for each tensor."""
+    for kernel in binaries.kernels:
+        if kernel.is_step:
+            text = "\n".join(kernel.lines)
+            loads = len(re.findall(r"LDG\.E\.EF\.128", text))
+            stores = len(re.findall(r"STG\.E\.EF\.128", text))
+            assert loads >= 2 + kernel.states and stores >= 1 + kernel.states, (kernel.title, kernel.architecture)
+
+
+def test_nothing_is_contracted_or_approximated(binaries: Binaries) -> None:
+    """The PTX says what is asked for; a quotient may be made of fused operations, but not asked for as one."""
+    entries = sum(text.count(".entry") for text in binaries.ptx)
+    assert entries > 0
+    found = {match.group() for text in binaries.ptx for line in text.splitlines() for match in FORBIDDEN.finditer(code_of(line))}
+    assert not found, sorted(found)
+
+
+def code_of(line: str) -> str:
+    """A line of PTX without its comment."""
+    return line.split("//", maxsplit=1)[0]
+
+
+@pytest.mark.parametrize("line", ["fma.rn.f32 %f1, %f2, %f3, %f4;", "add.ftz.f32 %f1, %f2, %f3;", "div.full.f32 %f1, %f2, %f3;"])
+def test_the_search_finds_what_it_is_for(line: str) -> None:
+    assert FORBIDDEN.search(code_of("\t" + line))
+    assert not FORBIDDEN.search(code_of("\tadd.rn.f32 %f1, %f2, %f3; // fma.rn.f32"))
