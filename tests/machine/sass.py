@@ -76,7 +76,7 @@ def parse_register(found: re.Match[str]) -> Operand:
 
 
 def parse_operand(text: str) -> Operand:
-    text = text.replace(".reuse", "")
+    text = text.replace(".reuse", "").strip()
     if found := REGISTER.match(text):
         return parse_register(found)
     if found := NUMBER.match(text):
