@@ -74,12 +74,16 @@ class TritonLaunch:
             for k, state in enumerate(one[2:]):
                 made.tensors[i, 6 + k] = state.address
         addresses = b"".join(self.add(name, table) for name, table in made._asdict().items())
-        bank = bytes(PARAMETERS) + addresses + bytes(16)  # Triton's own scratch memory, of which this kernel has none
-        for program in range(made.chunks.shape[0]):
-            self.issued += Warp(self.program, self.memory, bank, program).run().issued
+        self.start(addresses, made.chunks.shape[0])
         for job in jobs:
             job.steps += 1
         return [problem for tensors in placed for k, one in enumerate(tensors) if k != 1 for problem in one.take()]
+
+    def start(self, addresses: bytes, programs: int) -> None:
+        """Runs the kernel's programs, given the addresses of its tables."""
+        bank = bytes(PARAMETERS) + addresses + bytes(16)  # Triton's own scratch memory, of which this kernel has none
+        for program in range(programs):
+            self.issued += Warp(self.program, self.memory, bank, program).run().issued
 
 
 def count_issued(compiled: Compiled, path: str, rows: int) -> Counter[str]:
