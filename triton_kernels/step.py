@@ -41,16 +41,15 @@ class Bases(NamedTuple):
 
 
 @triton.jit
-def bases_of(tables, index, tensor, before, storages):
+def bases_of(tensor, grad, before, KERNEL: tl.constexpr):
     """Where the block's first element lies, or would."""
-    PARAM: tl.constexpr = storages[0]
-    GRAD: tl.constexpr = storages[1]
-    STATE: tl.constexpr = storages[2]
-    grad = tl.load(tables.grads + index) + before * bytes_of(GRAD)
+    PARAM: tl.constexpr = KERNEL[1]
+    GRAD: tl.constexpr = KERNEL[2]
+    STATE: tl.constexpr = KERNEL[3]
     states = ()
     for k in tl.static_range(len(tensor.states)):
         states = states + (tensor.states[k] + before * bytes_of(STATE),)  # noqa: RUF005  # Triton has no star in a tuple
-    return Bases(tensor.param + before * bytes_of(PARAM), grad, states)
+    return Bases(tensor.param + before * bytes_of(PARAM), grad + before * bytes_of(GRAD), states)
 
 
 @triton.jit
@@ -74,17 +73,21 @@ def round_stored(STORAGE: tl.constexpr, value, stochastic, draws, PURPOSE: tl.co
     return bits
 
 
-@triton.jit(do_not_specialize_on_alignment=["tables"])
-def step_kernel(tables, RULE: tl.constexpr, PARAM: tl.constexpr, GRAD: tl.constexpr, STATE: tl.constexpr):
-    """One program steps one chunk, row of 256 elements by row."""
-    if tl.load(tables.found_inf) != 0.0:
+@triton.jit(do_not_specialize_on_alignment=Tables._fields)
+def step_kernel(chunks, tensors, grads, rows, found_inf, KERNEL: tl.constexpr):
+    """One program steps one chunk, row of 256 elements by row. KERNEL: what specialize() says."""
+    RULE: tl.constexpr = KERNEL[0]
+    PARAM: tl.constexpr = KERNEL[1]
+    GRAD: tl.constexpr = KERNEL[2]
+    STATE: tl.constexpr = KERNEL[3]
+    if tl.load(found_inf) != 0.0:
         return
-    chunk = tables.chunks + tl.program_id(0).to(tl.int64) * 2
+    chunk = chunks + tl.program_id(0).to(tl.int64) * 2
     index = tl.load(chunk)
-    tensor = load_tensor(tables.tensors, index, states_of(RULE))
-    row = load_row(RULE, tables.rows, tensor.row)
-    reach = reach_of(tables.tensors, index, tl.load(chunk + 1))
-    bases = bases_of(tables, index, tensor, reach.before, (PARAM, GRAD, STATE))
+    tensor = load_tensor(tensors, index, states_of(RULE))
+    row = load_row(RULE, rows, tensor.row)
+    reach = reach_of(tensors, index, tl.load(chunk + 1))
+    bases = bases_of(tensor, tl.load(grads + index), reach.before, KERNEL)
     at = coordinates_of(tensor.key, row, reach.block)
     s = row.common
     aligned = are_aligned(bases)
@@ -118,7 +121,7 @@ def launch_step(rule: str, dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
     chunks = tables.chunks.shape[0]
     if chunks == 0:
         return
-    step_kernel[(chunks,)](tables, *specialize(rule, dtypes), **OPTIONS)
+    step_kernel[(chunks,)](*tables, specialize(rule, dtypes), **OPTIONS)
 
 
 def specialize(rule: str, dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]) -> tuple[str, int, int, int]:

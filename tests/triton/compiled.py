@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
-from typing import Any
 
 import torch
 import triton
@@ -23,7 +22,7 @@ from ..machine import tools
 from ..machine.binaries import Kernel, read_cubin
 
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
-POINTERS = step.Tables(chunks="*i64", tensors="*i64", grads="*i64", rows="*i32", found_inf="*fp32")  # type: ignore[arg-type]
+POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,8 @@ class Compiled:
 def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
     """Compiles a kernel; Triton keeps it until its source changes."""
     os.environ.setdefault("TRITON_CACHE_DIR", str(tools.cache_folder() / "triton"))
-    constants = dict(zip(("RULE", "PARAM", "GRAD", "STATE"), step.specialize(specialization.kernel, specialization.dtypes)))
-    signature: dict[str, Any] = {"tables": POINTERS, **dict.fromkeys(constants, "constexpr")}
-    source = ASTSource(step.step_kernel, signature, constants)
+    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes)}
+    source = ASTSource(step.step_kernel, POINTERS | {"KERNEL": "constexpr"}, constants)
     found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=step.OPTIONS)
     path = tools.cache_folder() / f"triton-{found.hash}.cubin"
     path.write_bytes(found.asm["cubin"])
