@@ -37,7 +37,7 @@ class Bases(NamedTuple):
 
     param: tl.tensor
     grad: tl.tensor
-    states: tuple
+    states: tuple[tl.tensor, ...]
 
 
 @triton.jit

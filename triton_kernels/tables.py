@@ -90,7 +90,7 @@ class Facts(NamedTuple):
     param: tl.tensor
     row: tl.tensor
     noise: tl.tensor
-    states: tuple
+    states: tuple[tl.tensor, ...]
     key: PhiloxKey
 
 

@@ -51,7 +51,7 @@ class Element(NamedTuple):
 
     param: tl.tensor
     grad: tl.tensor
-    states: tuple
+    states: tuple[tl.tensor, ...]
     displacement: tl.tensor
     delta: tl.tensor
 

@@ -60,9 +60,7 @@ class Plan:
         places: Sequence[int] | None = None,
         placed: bool = True,
     ) -> None:
-        facts = [
-            describe(job, place) for job, place in zip(jobs, range(len(jobs)) if places is None else places, strict=True)
-        ]
+        facts = [describe(job, place) for job, place in zip(jobs, range(len(jobs)) if places is None else places, strict=True)]
         self.rule, self.jobs, self.counts_on_device = rule, jobs, counts_on_device
         self.plan = gpu.CudaPlan(rule, storage_of(jobs), facts, 0, groups, counts_on_device)
         self.memory = torch.full((self.plan.bytes,), JUNK, dtype=torch.uint8)

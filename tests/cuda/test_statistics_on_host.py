@@ -67,9 +67,7 @@ def test_a_shard_may_begin_and_end_anywhere_in_a_task(stores: bool, dtype: torch
     """Beside rows and tasks, before them and after; in one task, over the edge of one, over several."""
     offsets = (0, 1, 7, 8, 255, 256, 257, TASK - 1, TASK, TASK + 1, 5 * TASK - 300, 2**40 + 4095)
     sizes = (1, 8, 255, 256, 513, TASK - 1, TASK, TASK + 1, 3 * TASK + 77)
-    jobs = [
-        new_job(size, offset, seed, dtype) for seed, (offset, size) in enumerate((o, s) for o in offsets for s in sizes)
-    ]
+    jobs = [new_job(size, offset, seed, dtype) for seed, (offset, size) in enumerate((o, s) for o in offsets for s in sizes)]
     for on_device in (False, True):
         assert check(Step("momentum", [GRID | {"momentum": 0.9}]), jobs, stores, on_device) == []
 

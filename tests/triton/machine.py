@@ -16,8 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qlangevin.triton_kernels import tables
-
 from ..core.kernels import Job, Step, settings
 from ..machine.instructions import COLUMNS, FOLDER, GROUP, PATHS, TABLE, own_hypers, read_table, write_json
 from ..machine.launch import PARAMETERS, Launch, Placed
