@@ -14,12 +14,13 @@ from .sources import ROOT, block_after, list_files, name_of, parse, read
 from .test_mirror import MEMBERS, ORDER, RULES, constant, cpp_functions, field_names, header, order_in_update
 
 FILES = list_files((".py",), ("triton_kernels",))
+QUANTIZE_NAMES = {name: name for name in ("one_if", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
 # Functions of csrc/core, by header, in their order there; what a mirror calls otherwise has another name on the right.
 SECTIONS: list[tuple[str, str, dict[str, str]]] = [
     ("philox.h", "draw.py", {"philox": "philox"}),
     ("draw.h", "draw.py", {"group_part": "group_part", "purpose_part": "purpose_part", "draw": "draw"}),
     ("normal.h", "draw.py", {name: name for name in ("gaussian", "uniform", "rademacher", "noise_value")}),
-    ("quantize.h", "rounding.py", dict(zip(*[("one_if", "floor_of", "unit_of", "quantize")] * 2)) | {"draws": "draws_bits"}),
+    ("quantize.h", "rounding.py", QUANTIZE_NAMES),
     ("round.h", "rounding.py", {"widen": "widen", "round_upper": "round_upper", "round": "round_to"}),
 ]  # fmt: skip
 
