@@ -88,6 +88,15 @@ def test_every_kernel_with_everything_on(kernels: dict[Specialization, Compiled]
     assert check_step(kernels[one], Step(one.kernel, [settings(lr=0.1, **EVERYTHING)], chain=7), [job]) == []
 
 
+@pytest.mark.parametrize("shift", range(1, 8))
+def test_tensors_that_lie_beside_16_bytes_alike(kernels: dict[Specialization, Compiled], shift: int) -> None:
+    """Quads there are an error of the interpreted memory, as they are on a GPU."""
+    for one in (SPECIALIZATIONS[0], Specialization("momentum", torch.bfloat16, torch.bfloat16, torch.bfloat16)):
+        types = [one.param, one.grad, *[one.state] * one.states]
+        param, grad, *states = [torch.full((600,), 1.5).to(dtype) for dtype in types]
+        assert check_step(kernels[one], Step(one.kernel, [settings()]), [Job(param, grad, states)], (shift,)) == []
+
+
 @pytest.mark.parametrize(("found_inf", "moved"), [(0.0, True), (1.0, False), (float("nan"), False)])
 def test_a_skipped_step_does_nothing(kernels: dict[Specialization, Compiled], found_inf: float, moved: bool) -> None:
     one = SPECIALIZATIONS[0]
