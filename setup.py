@@ -20,7 +20,8 @@ class CMakeExtension(Extension):
 class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
         target = Path(self.get_ext_fullpath(ext.name)).resolve().parent
-        build = Path(self.build_temp).resolve()
+        # pip's is another one each time, and everything is built anew.
+        build = Path(os.environ.get("QLANGEVIN_BUILD_DIR") or self.build_temp).resolve()
         build.mkdir(parents=True, exist_ok=True)
         configure = [
             "cmake",
@@ -31,6 +32,7 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DCMAKE_LIBRARY_OUTPUT_DIRECTORY={target}",
+            *(f"-D{name}={os.environ[name]}" for name in ("QLANGEVIN_CUDA", "QLANGEVIN_CUDA_ARCHS") if os.environ.get(name)),
             *os.environ.get("QLANGEVIN_CMAKE_ARGS", "").split(),
         ]
         (build / "CMakeCache.txt").unlink(missing_ok=True)  # an earlier build's names a Ninja of an environment that is gone
@@ -40,7 +42,8 @@ class CMakeBuild(build_ext):
         except subprocess.CalledProcessError:
             raise SystemExit(
                 "qlangevin: the native module could not be built; the reason stands above. It needs a C++20 compiler (GCC 11 or "
-                "Clang 14 and later). QLANGEVIN_NO_NATIVE=1 pip install . installs without it, with the slow reference alone."
+                "Clang 14 and later). QLANGEVIN_CUDA=OFF pip install . leaves out the CUDA kernels; "
+                "QLANGEVIN_NO_NATIVE=1 pip install . installs without a compiler, with the slow reference alone."
             ) from None
 
 

@@ -132,6 +132,9 @@ PYBIND11_MODULE(_native, m) {
   ql::bind_group_passes(m);
 #if defined(QL_CUDA)
   ql::bind_cuda(m);
+  m.attr("cuda_architectures") = py::make_tuple(QL_CUDA_ARCHITECTURES);
+#else
+  m.attr("cuda_architectures") = py::make_tuple();
 #endif
   m.def("cpu_paths", [] {
     py::dict paths;

@@ -14,7 +14,23 @@ from .backends.native import check_cpu_path, cpu_path, explain_cpu_paths
 from .bench import command as bench
 from .demo import train
 from .errors import QlangevinError
+from .native_module import cuda_architectures, explain_cuda
 from .state import NUMERICS_VERSION
+
+
+def print_cuda() -> None:
+    """Prints what the CUDA kernels are compiled for, and every device with the reason why they cannot run there."""
+    capabilities = [f"{architecture / 10:.1f}" for architecture in cuda_architectures()]
+    devices = torch.cuda.device_count()
+    print("\nCUDA kernels of the native module:")
+    if capabilities:
+        print(f"  built for  compute capability {', '.join(capabilities)}; as PTX for what is newer")
+    for index in range(devices):
+        print(f"  device {index}   {torch.cuda.get_device_name(index)}: {explain_cuda(index) or 'usable'}")
+    if not devices:
+        print(f"  not usable {explain_cuda(0) or 'torch finds no CUDA device'}")
+    if torch.version.cuda is None:
+        print(f"  torch      {torch.__version__} is built without CUDA")
 
 
 def print_info() -> int:
@@ -23,25 +39,27 @@ def print_info() -> int:
     print(
         f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, {torch.get_num_threads()} threads"
     )
-    print(f"CUDA: {torch.cuda.get_device_name() if torch.cuda.is_available() else 'torch finds no CUDA device'}")
     print("\nCPU paths of the native module:" if explain_cpu_paths() else "\nThe native module is not installed.")
     for path, why in explain_cpu_paths().items():
         print(f"  {path:<10} {why or 'usable'}")
     print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
     check_cpu_path()
+    print_cuda()
+    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    return int(any([print_backends(device) for device in devices]))
+
+
+def print_backends(device: torch.device) -> bool:
+    """Prints the backends for a device's tensors, and self-tests the usable ones; whether one of them fails."""
+    print(f"\nBackends for {device.type.upper()} tensors:")
     failed = False
-    print("\nBackends for CPU tensors:")
-    for name, reason in explain_backends(torch.device("cpu"), (torch.float32,) * 3).items():
+    for name, reason in explain_backends(device, (torch.float32,) * 3).items():
         print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
         if reason is None:
-            for case, passed in selftest.check_backend(name).items():
+            for case, passed in selftest.check_backend(name, device).items():
                 print(f"    self-test {'passed' if passed else 'FAILED'}: {case}")
                 failed |= not passed
-    if torch.cuda.is_available():
-        print("\nBackends for CUDA tensors:")
-        for name, reason in explain_backends(torch.device("cuda"), (torch.float32,) * 3).items():
-            print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")
-    return int(failed)
+    return failed
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -5,7 +5,8 @@ Schedules become tables that the device reads; lr and temperature that are tenso
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ctypes
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,9 +29,14 @@ def is_on_device(value: Any) -> bool:
     return isinstance(value, Tensor) and cuda.find_module(value.device) is not None
 
 
-def is_dynamic(value: Any) -> bool:
-    """Whether the host has to look at a value before each step: a tensor of the host's."""
-    return hyper.is_dynamic(value) and not is_on_device(value) and not hyper.needs_step(value)
+def find_dynamic(optimizer: LangevinOptimizer) -> Callable[[Any], bool]:
+    """What tells whether the host has to look at a value before each step: a tensor of the host's; a schedule without a table."""
+    has_tables = optimizer.tabulated_steps is not None
+
+    def is_dynamic(value: Any) -> bool:
+        return hyper.is_dynamic(value) and not is_on_device(value) and not (has_tables and hyper.needs_step(value))
+
+    return is_dynamic
 
 
 def resolve(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list[dict[str, Any]]:
@@ -93,6 +99,7 @@ class Overrun:
         self.steps = steps
         self.flag = torch.zeros((), dtype=torch.int32, device=device)
         self.seen = torch.zeros((), dtype=torch.int32, device="cpu", pin_memory=device.type != "cpu")
+        self.seen_number = ctypes.c_int32.from_address(self.seen.data_ptr())  # its value, without torch, which could wait
 
     def look(self) -> None:
         """Asks the device without waiting for it."""
@@ -105,5 +112,5 @@ class Overrun:
         Raises:
             HyperparameterError: naming the length; the steps beyond had the hyper-parameters of the last one.
         """
-        if bool((self.flag if waits else self.seen).item()):
+        if bool(self.flag) if waits else self.seen_number.value != 0:
             raise HyperparameterError(f"a schedule ran past total_steps = {self.steps}, which tabulate_schedules was given")

@@ -52,7 +52,7 @@ class Execution:
         self.gpu = cuda.one_device(plans)
         self.overrun: device_hypers.Overrun | None = None
         self.watch = Watch(made, idle, optimizer)
-        how = (device_hypers.resolve, device_hypers.is_dynamic) if self.counts_on_device else ()
+        how = (device_hypers.resolve, device_hypers.find_dynamic(optimizer)) if self.counts_on_device else ()
         self.hypers = GroupHypers(optimizer, *how)
         self.has_stepped = False
         self.grads: tuple[list[Tensor], MutableSequence[int]] | None = None

@@ -129,7 +129,7 @@ def scaled_noise(s: Scalars, at: Coordinates, dtype: torch.dtype) -> Tensor:
 
 def moving_noise(rule: type[Plain], row: Row, noise: Tensor) -> Tensor:
     """Scaled noise as it moves the parameter in this step."""
-    return noise * row.rule["velocity_factor"] if rule.site == "velocity" else noise
+    return noise * row.rule["displacement_factor"] if rule.site == "velocity" else noise
 
 
 def move_param(s: Scalars, param: Tensor, delta: Tensor) -> Tensor:

@@ -134,10 +134,15 @@ def noise_value(kind: str, coordinates: Coordinates) -> Tensor:
 # --- quantize.h -------------------------------------------------------------------------------------------------------
 
 
-def floor_of(y: Tensor) -> Tensor:
-    """floor(y) for |y| < 2^22 (2^51 in binary64), by adding and subtracting 1.5 times the first number without fraction bits."""
+def even_of(y: Tensor) -> Tensor:
+    """The nearest integer for |y| < 2^22 (2^51 in binary64), ties to even: adding 1.5 * 2^23 (2^52) leaves no fractional bits."""
     magic = 12582912.0 if y.dtype == torch.float32 else 1.5 * 2.0**52
-    t = (y + magic) - magic
+    return (y + magic) - magic
+
+
+def floor_of(y: Tensor) -> Tensor:
+    """floor(y) where even_of rounds."""
+    t = even_of(y)
     return torch.where(t > y, t - 1.0, t)
 
 
@@ -156,14 +161,14 @@ def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: 
         assert half is not None
         u = unit_of(half, x.dtype) - 0.5
         q = floor_of(y + u + 0.5) - u
+    elif rounding == "nearest":
+        q = even_of(y)
+        q = torch.where(y - q >= 0.5, q + 1.0, q)  # of ties only those that went down: floor(y + 1/2)
     else:
         q = floor_of(y)
-        above = y - q
-        if rounding == "nearest":
-            q = torch.where(above >= 0.5, q + 1.0, q)
         if rounding == "stochastic":
             assert half is not None
-            q = torch.where(above > unit_of(half, x.dtype), q + 1.0, q)
+            q = torch.where(y - q > unit_of(half, x.dtype), q + 1.0, q)
     return torch.where(y.abs() < 4194304.0, q * spacing, x)
 
 

@@ -24,7 +24,7 @@ class Plain:
 
     @staticmethod
     def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {"lr": round_once(h["lr"])}
+        return {"displacement_factor": -round_once(h["lr"])}
 
     @staticmethod
     def accumulate(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> None:
@@ -32,7 +32,7 @@ class Plain:
 
     @staticmethod
     def displace(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
-        return -(g * s["lr"])
+        return g * s["displacement_factor"]
 
     @staticmethod
     def finish(s: Mapping[str, float], delta: Tensor, x: list[Tensor]) -> None:
@@ -56,7 +56,7 @@ class Momentum(Plain):
         return {
             "momentum": round_once(h["momentum"]),
             "grad_factor": 1.0 if step == 1 else round_once(1.0 - h["dampening"]),
-            "velocity_factor": round_once(h["lr"]),
+            "displacement_factor": -round_once(h["lr"]),
             "nesterov": float(h["nesterov"]),
         }
 
@@ -67,8 +67,8 @@ class Momentum(Plain):
     @staticmethod
     def displace(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
         if s["nesterov"]:
-            return -((g + x[0] * s["momentum"]) * s["velocity_factor"])
-        return -(x[0] * s["velocity_factor"])
+            return (g + x[0] * s["momentum"]) * s["displacement_factor"]
+        return x[0] * s["displacement_factor"]
 
 
 class CoolMomentum(Momentum):
@@ -86,7 +86,7 @@ class CoolMomentum(Momentum):
         return {
             "momentum": round_once(h["momentum"]),
             "grad_factor": round_once(h["lr"] * (1.0 + h["momentum"]) / 2.0),
-            "velocity_factor": 1.0,
+            "displacement_factor": -1.0,
             "nesterov": 0.0,
         }
 

@@ -12,6 +12,7 @@ from .optim import SGLD
 from .quantizers import Grid
 from .reference_numbers import Coordinates, gaussian
 
+CPU = torch.device("cpu")
 STEPS = 20
 SIZES = (1, 8, 100, 777)
 
@@ -42,30 +43,31 @@ CASES: dict[str, tuple[torch.dtype, dict[str, Any], str]] = {
 
 def draw_values(key: int, size: int) -> Tensor:
     """Values that look like a tensor's, from coordinates: equal on every machine and torch version."""
-    return gaussian(Coordinates(key, 0, 0, 0, size, torch.device("cpu")).draw_words())
+    return gaussian(Coordinates(key, 0, 0, 0, size, CPU).draw_words())
 
 
-def run_case(name: str, backend: str) -> str:
+def run_case(name: str, backend: str, device: torch.device = CPU) -> str:
     """The digest of one golden run.
 
     Args:
         name: a key of CASES.
         backend: the backend to run it on.
+        device: where its tensors are.
     """
     dtype, arguments, _ = CASES[name]
-    params = [torch.nn.Parameter(draw_values(i, size).to(dtype)) for i, size in enumerate(SIZES)]
+    params = [torch.nn.Parameter(draw_values(i, size).to(device, dtype)) for i, size in enumerate(SIZES)]
     optimizer = SGLD(params, lr=0.05, seed=2**63 + 11, chain=3, backend=backend, **arguments)
     for step in range(STEPS):
         for i, param in enumerate(params):
-            param.grad = draw_values(1000 * (step + 1) + i, param.numel()).to(dtype)
+            param.grad = draw_values(1000 * (step + 1) + i, param.numel()).to(device, dtype)
         optimizer.step()
     digest = hashlib.sha256()
     for param in params:
         for tensor in (param.detach(), *(value for _, value in sorted(optimizer.state[param].items()))):
-            digest.update(bytes(tensor.reshape(-1).view(torch.uint8).tolist()))
+            digest.update(bytes(tensor.cpu().reshape(-1).view(torch.uint8).tolist()))
     return digest.hexdigest()
 
 
-def check_backend(backend: str) -> dict[str, bool]:
-    """For each golden run whether the backend gives its bits."""
-    return {name: run_case(name, backend) == case[2] for name, case in CASES.items()}
+def check_backend(backend: str, device: torch.device = CPU) -> dict[str, bool]:
+    """For each golden run whether the backend gives its bits with tensors on a device."""
+    return {name: run_case(name, backend, device) == case[2] for name, case in CASES.items()}

@@ -52,11 +52,18 @@ QL_HD GroupPart<L> group_part(const RoundKeys<L>& keys, Coordinates at, typename
   return {L::high(p1) ^ (L::splat_word(c1) ^ keys.k0[1]), L::low(p1), L::low(p0)};
 }
 
+// What the second kind begins with, the same for all purposes.
+QL_HD uint32_t purpose_base(Coordinates at, uint32_t group_high) {
+  return static_cast<uint32_t>(static_cast<uint64_t>(at.step) * kMultiplier1 >> 32) ^ group_high ^ at.key.k0;
+}
+
+QL_HD PurposePart purpose_part(uint32_t base, PhiloxKey key, uint32_t purpose) {
+  const uint64_t p0 = static_cast<uint64_t>(base ^ purpose << 16) * kMultiplier0;
+  return {static_cast<uint32_t>(p0 >> 32) ^ (key.k1 + kWeyl1), static_cast<uint32_t>(p0)};
+}
+
 QL_HD PurposePart purpose_part(Coordinates at, uint32_t group_high, uint32_t purpose) {
-  const uint32_t c1 = group_high | purpose << 16;
-  const uint32_t c0 = static_cast<uint32_t>(static_cast<uint64_t>(at.step) * kMultiplier1 >> 32) ^ c1 ^ at.key.k0;
-  const uint64_t p0 = static_cast<uint64_t>(c0) * kMultiplier0;
-  return {static_cast<uint32_t>(p0 >> 32) ^ (at.key.k1 + kWeyl1), static_cast<uint32_t>(p0)};
+  return purpose_part(purpose_base(at, group_high), at.key, purpose);
 }
 
 // The random words of N tiles for each of M purposes: c[m * N + n].

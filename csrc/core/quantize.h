@@ -12,10 +12,16 @@ QL_HD typename L::F one_if(Mask mask) {
   return L::select(mask, L::float_of(L::splat(0x3F800000u)), L::float_of(L::splat(0u)));
 }
 
-// floor(y) for |y| < 2^22: adding 1.5 * 2^23 leaves no fractional bits. Library floors flush subnormals on some backends.
+// The nearest integer for |y| < 2^22, ties to even: adding 1.5 * 2^23 leaves no fractional bits.
+template <class L>
+QL_HD typename L::F even_of(typename L::F y) {
+  return (y + 12582912.0f) - 12582912.0f;
+}
+
+// floor(y). Library floors flush subnormals on some backends.
 template <class L>
 QL_HD typename L::F floor_of(typename L::F y) {
-  const typename L::F t = (y + 12582912.0f) - 12582912.0f;
+  const typename L::F t = even_of<L>(y);
   return t - one_if<L>(t > y);
 }
 
@@ -39,11 +45,12 @@ QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resol
   if (rounding == GridRounding::dither) {
     const F u = unit_of<L>(half()) - 0.5f;
     q = floor_of<L>(y + u + 0.5f) - u;
+  } else if (rounding == GridRounding::nearest) {
+    q = even_of<L>(y);
+    q = q + one_if<L>(y - q >= 0.5f);  // of ties only those that went down: floor(y + 1/2)
   } else {
     q = floor_of<L>(y);
-    const F above = y - q;
-    if (rounding == GridRounding::nearest) q = q + one_if<L>(above >= 0.5f);
-    if (rounding == GridRounding::stochastic) q = q + one_if<L>(above > unit_of<L>(half()));
+    if (rounding == GridRounding::stochastic) q = q + one_if<L>(y - q > unit_of<L>(half()));
   }
   // From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
   return L::select(L::magnitude(y) < 4194304.0f, q * spacing, x);

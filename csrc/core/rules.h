@@ -25,19 +25,19 @@ struct Plain {
   static constexpr int states = 0;
   static constexpr NoiseSite site = NoiseSite::displacement;
   struct Scalars {
-    float lr;
+    float displacement_factor;
   };
 
   static QL_HD double noise_variance(const Hyper& h) { return 2.0 * h.lr * h.temperature; }
 
-  static QL_HD Scalars prepare(const Hyper& h, int64_t) { return {round_once(h.lr)}; }
+  static QL_HD Scalars prepare(const Hyper& h, int64_t) { return {-round_once(h.lr)}; }
 
   template <class L>
   static QL_HD void accumulate(const Scalars&, typename L::F, typename L::F*) {}
 
   template <class L>
   static QL_HD typename L::F displace(const Scalars& s, typename L::F g, const typename L::F*) {
-    return -(g * s.lr);
+    return g * s.displacement_factor;
   }
 
   template <class L>
@@ -52,7 +52,7 @@ struct Momentum {
   static constexpr int states = 1;  // momentum_buffer
   static constexpr NoiseSite site = NoiseSite::velocity;
   struct Scalars {
-    float momentum, grad_factor, velocity_factor;
+    float momentum, grad_factor, displacement_factor;  // the last of them times the velocity is the displacement
     bool nesterov;
   };
 
@@ -60,7 +60,7 @@ struct Momentum {
   static QL_HD double noise_variance(const Hyper& h) { return 2.0 * (1.0 - h.rule[0]) * h.temperature / h.lr; }
 
   static QL_HD Scalars prepare(const Hyper& h, int64_t step) {
-    return {round_once(h.rule[0]), step == 1 ? 1.0f : round_once(1.0 - h.rule[1]), round_once(h.lr), h.rule[2] != 0.0};
+    return {round_once(h.rule[0]), step == 1 ? 1.0f : round_once(1.0 - h.rule[1]), -round_once(h.lr), h.rule[2] != 0.0};
   }
 
   template <class L>
@@ -70,8 +70,8 @@ struct Momentum {
 
   template <class L>
   static QL_HD typename L::F displace(const Scalars& s, typename L::F g, const typename L::F* x) {
-    if (s.nesterov) return -((g + x[0] * s.momentum) * s.velocity_factor);
-    return -(x[0] * s.velocity_factor);
+    if (s.nesterov) return (g + x[0] * s.momentum) * s.displacement_factor;
+    return x[0] * s.displacement_factor;
   }
 
   template <class L>
@@ -87,7 +87,7 @@ struct CoolMomentum : Momentum {
   static QL_HD double noise_variance(const Hyper& h) { return h.lr * h.temperature * (1.0 - h.rule[0] * h.rule[0]); }
 
   static QL_HD Scalars prepare(const Hyper& h, int64_t) {
-    return {round_once(h.rule[0]), round_once(h.lr * (1.0 + h.rule[0]) / 2.0), 1.0f, false};
+    return {round_once(h.rule[0]), round_once(h.lr * (1.0 + h.rule[0]) / 2.0), -1.0f, false};
   }
 };
 

@@ -68,7 +68,7 @@ QL_HD typename L::F scaled_noise(const Scalars& s, typename L::F noise) {
 template <class L, class Rule>
 QL_HD typename L::F moving_noise(const Row<Rule>& row, typename L::F noise) {
   noise = scaled_noise<L>(row.common, noise);
-  if constexpr (Rule::site == NoiseSite::velocity) noise = noise * row.rule.velocity_factor;
+  if constexpr (Rule::site == NoiseSite::velocity) noise = noise * row.rule.displacement_factor;
   return noise;
 }
 

@@ -7,6 +7,7 @@
 #include "../core/draw.h"
 #include "../core/norm.h"
 #include "../core/platform.h"
+#include "../core/round.h"
 
 #if !defined(__CUDACC__)
 #if !defined(QL_GPU_ON_HOST)
@@ -128,6 +129,32 @@ QL_HD uint32_t shift_pair(uint32_t first, uint32_t second, uint32_t bits) {
   return __funnelshift_r(first, second, bits);
 #else
   return static_cast<uint32_t>((static_cast<uint64_t>(second) << 32 | first) >> bits);
+#endif
+}
+
+// binary16 to binary32.
+QL_HD float widen_half(uint32_t bits) {
+#if defined(__CUDA_ARCH__)
+  float value;
+  asm("{ .reg .b16 half; cvt.u16.u32 half, %1; cvt.f32.f16 %0, half; }" : "=f"(value) : "r"(bits));
+  return value;
+#else
+  return widen<ScalarLanes>(Float16{}, bits);
+#endif
+}
+
+// Two values rounded to nearest, the first below. What is NaN may have another payload than round.h's.
+template <class T>
+QL_HD uint32_t nearest_pair(float first, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  uint32_t pair;
+  if constexpr (std::is_same_v<T, BFloat16>)
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#else
+  return join_lower(round<ScalarLanes>(T{}, first, false, 0u), round<ScalarLanes>(T{}, second, false, 0u));
 #endif
 }
 

@@ -202,25 +202,44 @@ QL_HD Eight<float> unpack(const Packed<T>& packed) {
     else
       bits[i] = i % 2 == 0 ? packed.word(i / 2) & 0xFFFFu : packed.word(i / 2) >> 16;
   }
-  return widen<GroupLanes>(T{}, bits);
+  if constexpr (std::is_same_v<T, Float16>) {
+    Eight<float> values;
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) values[i] = widen_half(bits[i]);
+    return values;
+  } else {
+    return widen<GroupLanes>(T{}, bits);
+  }
 }
 
-// The values rounded to storage. `half` is read only if stochastic.
+// The values rounded to storage: to nearest,
 template <class T>
-QL_HD Packed<T> pack(const Eight<float>& values, bool stochastic, const Eight<uint32_t>& half) {
+QL_HD Packed<T> pack(const Eight<float>& values) {
   Packed<T> packed;
-  if constexpr (kQuads<T> == 2) {
-    QL_UNROLL
-    for (int i = 0; i < kGroup; ++i) packed.word(i) = bit_cast<uint32_t>(values[i]);
-  } else if constexpr (std::is_same_v<T, BFloat16>) {
-    const Eight<uint32_t> bits = round_upper<GroupLanes>(BFloat16{}, values, stochastic, half);
-    QL_UNROLL
-    for (int i = 0; i < 4; ++i) packed.word(i) = join_upper(bits[2 * i], bits[2 * i + 1]);
-  } else {
-    const Eight<uint32_t> bits = round<GroupLanes>(T{}, values, stochastic, half);
-    QL_UNROLL
-    for (int i = 0; i < 4; ++i) packed.word(i) = join_lower(bits[2 * i], bits[2 * i + 1]);
+  QL_UNROLL
+  for (int i = 0; i < 4 * kQuads<T>; ++i) {
+    if constexpr (kQuads<T> == 2)
+      packed.word(i) = bit_cast<uint32_t>(values[i]);
+    else
+      packed.word(i) = nearest_pair<T>(values[2 * i], values[2 * i + 1]);
   }
+  return packed;
+}
+
+// or stochastically, by 16 random bits for each.
+template <class T>
+QL_HD Packed<T> pack(const Eight<float>& values, const Eight<uint32_t>& half) {
+  static_assert(kQuads<T> == 1, "binary32 is not rounded");
+  constexpr bool upper = std::is_same_v<T, BFloat16>;
+  Eight<uint32_t> bits;
+  if constexpr (upper)
+    bits = round_upper<GroupLanes>(T{}, values, true, half);
+  else
+    bits = round<GroupLanes>(T{}, values, true, half);
+  Packed<T> packed;
+  QL_UNROLL
+  for (int i = 0; i < 4; ++i)
+    packed.word(i) = upper ? join_upper(bits[2 * i], bits[2 * i + 1]) : join_lower(bits[2 * i], bits[2 * i + 1]);
   return packed;
 }
 

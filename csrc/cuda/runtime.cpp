@@ -11,6 +11,38 @@ void check(cudaError_t error, const char* call) {
   throw CudaError(std::string(call) + ": " + cudaGetErrorName(error) + ": " + cudaGetErrorString(error));
 }
 
+constexpr int kArchitectures[] = {QL_CUDA_ARCHITECTURES};  // in ascending order
+
+// Machine code runs on later devices of its generation, and the newest one's PTX on every later device.
+bool has_code_for(int device) {
+  int newest = 0;
+  for (const int architecture : kArchitectures) {
+    if (architecture / 10 == device / 10 && architecture <= device) return true;
+    newest = architecture;
+  }
+  return newest <= device;
+}
+
+std::string with_point(int tenths) {
+  return std::to_string(tenths / 10) + "." + std::to_string(tenths % 10);
+}
+
+// 13020 is 13.2.
+std::string release(int version) {
+  return with_point(version / 1000 * 10 + version % 1000 / 10);
+}
+
+std::string why_no_devices(cudaError_t error) {
+  const std::string name = std::string(" (") + cudaGetErrorName(error) + ")";
+  int driver = 0;
+  if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess) {
+    if (driver == 0) return "no NVIDIA driver is installed" + name;
+    return "the NVIDIA driver is too old: it is of CUDA " + release(driver) + ", and this build of " + release(CUDART_VERSION) +
+           ": update the driver, or install again with an nvcc of CUDA " + release(driver) + name;
+  }
+  return std::string(cudaGetErrorString(error)) + name;
+}
+
 }  // namespace
 
 std::string why_unusable(int device) {
@@ -18,17 +50,16 @@ std::string why_unusable(int device) {
   const cudaError_t error = cudaGetDeviceCount(&count);
   if (error != cudaSuccess) {
     cudaGetLastError();
-    return std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error);
+    return why_no_devices(error);
   }
-  if (device >= count) return "there are " + std::to_string(count) + " CUDA devices";
+  if (device >= count) return "the number of CUDA devices is " + std::to_string(count);
   int major = 0, minor = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "cudaDeviceGetAttribute");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "cudaDeviceGetAttribute");
-  if (10 * major + minor < QL_OLDEST_ARCHITECTURE)
-    return "its compute capability is " + std::to_string(major) + "." + std::to_string(minor) +
-           ", and the oldest of this build " + std::to_string(QL_OLDEST_ARCHITECTURE / 10) + "." +
-           std::to_string(QL_OLDEST_ARCHITECTURE % 10);
-  return "";
+  const int capability = 10 * major + minor;
+  if (has_code_for(capability)) return "";
+  return "its compute capability is " + with_point(capability) + ", for which this build has no code: install again with " +
+         "QLANGEVIN_CUDA_ARCHS=" + std::to_string(capability) + " in the environment";
 }
 
 DeviceScope::DeviceScope(int device) : before_(0) {

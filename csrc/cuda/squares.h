@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(kWarp) squares_kernel(const __grid_constant__ 
   const Move whole = move_of(address_bits(grad));
   double columns[kGroup] = {};
   for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
-    const Lane lane(reach, begin, here.thread, whole);
+    const Lane lane(reach, begin, static_cast<uint32_t>(here.thread), whole);
     const Eight<float> values = unpack<G>(load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range));
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) {

@@ -8,14 +8,17 @@ namespace ql::cuda {
 // The draws of one group, each made where it is read.
 class Draws {
  public:
-  QL_HD Draws(Coordinates at, NoiseKind kind) : keys_(at.key), at_(at), kind_(kind), group_high_(0) {
+  // All groups of a task have the same high bits: its block begins at a multiple of a power of two.
+  QL_HD Draws(Coordinates at, NoiseKind kind, int64_t first_group)
+      : keys_(at.key), at_(at), kind_(kind), base_(purpose_base(at, static_cast<uint32_t>(first_group >> 32))), begun_(base_) {
     QL_UNROLL
     for (int round = 2; round < kPhiloxRounds; ++round) keep(keys_.k0[round]), keep(keys_.k1[round]);
   }
 
-  QL_HD void begin(int64_t group) {
-    group_high_ = static_cast<uint32_t>(group >> 32);
-    group_[0] = group_part<ScalarLanes>(keys_, at_, static_cast<uint32_t>(group));
+  QL_HD void begin(uint32_t group_low) {
+    group_[0] = group_part<ScalarLanes>(keys_, at_, group_low);
+    begun_ = base_;
+    keep(begun_);  // else what each purpose makes of it would fill registers through the whole loop
   }
   QL_HD Eight<uint32_t> draw_grad() const { return halves(Purpose::grad_quantizer); }
   QL_HD Eight<uint32_t> draw_update() const { return halves(Purpose::update_quantizer); }
@@ -27,9 +30,10 @@ class Draws {
   }
 
  private:
+  QL_HD PurposePart part_of(uint32_t purpose) const { return purpose_part(begun_, at_.key, purpose); }
   QL_HD Eight<uint32_t> halves(uint32_t purpose) const {
     uint32_t c[1][4];
-    draw<ScalarLanes, 1, 1>(keys_, group_, {purpose_part(at_, group_high_, purpose)}, c);
+    draw<ScalarLanes, 1, 1>(keys_, group_, {part_of(purpose)}, c);
     Eight<uint32_t> result;
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) result[i] = i % 2 == 0 ? c[0][i / 2] & 0xFFFFu : c[0][i / 2] >> 16;
@@ -37,8 +41,7 @@ class Draws {
   }
   QL_HD Eight<uint32_t> words() const {
     uint32_t c[2][4];
-    draw<ScalarLanes, 2, 1>(
-        keys_, group_, {purpose_part(at_, group_high_, Purpose::noise), purpose_part(at_, group_high_, Purpose::noise + 1)}, c);
+    draw<ScalarLanes, 2, 1>(keys_, group_, {part_of(Purpose::noise), part_of(Purpose::noise + 1)}, c);
     Eight<uint32_t> result;
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) result[i] = c[i / 4][i % 4];
@@ -48,7 +51,7 @@ class Draws {
   RoundKeys<ScalarLanes> keys_;
   Coordinates at_;
   NoiseKind kind_;
-  uint32_t group_high_;
+  uint32_t base_, begun_;
   GroupPart<ScalarLanes> group_[1];
 };
 
@@ -74,13 +77,29 @@ QL_HD const char* grad_of(const Arguments& a, int32_t tensor) {
   return reinterpret_cast<const char* const*>(a.inline_bytes + a.grads_at)[tensor];
 }
 
+// state: which one; -1 for the parameter.
 template <class T>
 QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
-  constexpr bool half_width = sizeof(typename T::Bits) == 2;
-  if constexpr (half_width) {
-    if (stochastic) return pack<T>(values, true, state < 0 ? draws.draw_param() : draws.draw_state(state));
+  if constexpr (sizeof(typename T::Bits) == 2) {
+    if (stochastic) return pack<T>(values, state < 0 ? draws.draw_param() : draws.draw_state(state));
   }
-  return pack<T>(values, false, Eight<uint32_t>{});
+  return pack<T>(values);
+}
+
+// Most steps have no quantizer, no decay and no compensation. One branch to a step where the compiler knows that costs less than
+// one for each of them.
+QL_HD bool is_bare(const Scalars& s) {
+  const bool quantizes = s.grad_rounding != GridRounding::off || s.update_rounding != GridRounding::off;
+  return !quantizes && s.weight_decay == 0.0f && s.decoupled_weight_decay == 0.0f && s.compensation == 0.0f;
+}
+
+template <class Rule, class Source>
+QL_HD void update_group(const Row<Rule>& row, bool bare_row, bool noisy, const Source& random, Element<GroupLanes, Rule>& e) {
+  if (!bare_row) return update<GroupLanes, Rule>(row, noisy, random, e);
+  Row<Rule> bare = row;
+  bare.common.grad_rounding = bare.common.update_rounding = GridRounding::off;
+  bare.common.weight_decay = bare.common.decoupled_weight_decay = bare.common.compensation = 0.0f;
+  update<GroupLanes, Rule>(bare, noisy, random, e);
 }
 
 // A group as it was loaded.
@@ -106,7 +125,7 @@ struct Memory {
   char* param;
   const char* grad;
   char* states[Rule::states > 0 ? Rule::states : 1];
-  Move whole;
+  uint32_t aligned;
 
   QL_HD Memory(const Reach& reach, const Tensor& tensor, const char* grad_memory) {
     param = reach.begin_of<P>(tensor.param);
@@ -116,33 +135,44 @@ struct Memory {
       states[k] = reach.begin_of<S>(tensor.states[k]);
       address |= address_bits(states[k]);
     }
-    whole = move_of(address);
+    aligned = (address & 15u) == 0 ? 1u : 0u;
   }
+  QL_HD Move whole() const { return aligned != 0 ? Move::aligned : Move::shifted; }
   QL_HD Loaded<Rule, P, G, S> load(const Lane& lane) const {
+    if (lane.move == Move::aligned) return load_as(lane, Move::aligned);  // one branch for all of them
+    return load_as(lane, lane.move);
+  }
+  // Stores what is rounded: the parameter unless lr is 0.
+  QL_HD void store(const Lane& lane, bool moves, const Loaded<Rule, P, G, S>& group) const {
+    if (lane.move == Move::aligned)
+      store_as(lane, Move::aligned, moves, group);
+    else
+      store_as(lane, lane.move, moves, group);
+  }
+
+ private:
+  QL_HD Loaded<Rule, P, G, S> load_as(const Lane& lane, Move move) const {
     Loaded<Rule, P, G, S> group;
-    group.param = load_group<P>(param + bytes_of<P>(lane.at), lane.move, lane.range);
-    group.grad = load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range);
+    group.param = load_group<P>(param + bytes_of<P>(lane.at), move, lane.range);
+    group.grad = load_group<G>(grad + bytes_of<G>(lane.at), move, lane.range);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k)
-      group.states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), lane.move, lane.range);
+    for (int k = 0; k < Rule::states; ++k) group.states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), move, lane.range);
     return group;
   }
-  // Rounds and stores; returns the parameter as it lies there then.
-  QL_HD Packed<P> store(const Lane& lane, const Scalars& s, const Element<GroupLanes, Rule>& e, const Draws& draws,
-                        const Packed<P>& before) const {
-    Packed<P> stored = before;
-    if (s.lr != 0.0f) {
-      stored = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
-      store_group<P>(param + bytes_of<P>(lane.at), stored, lane.move, lane.range);
-    }
+  QL_HD void store_as(const Lane& lane, Move move, bool moves, const Loaded<Rule, P, G, S>& group) const {
+    if (moves) store_group<P>(param + bytes_of<P>(lane.at), group.param, move, lane.range);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) {
-      const Packed<S> state = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
-      store_group<S>(states[k] + bytes_of<S>(lane.at), state, lane.move, lane.range);
-    }
-    return stored;
+    for (int k = 0; k < Rule::states; ++k) store_group<S>(states[k] + bytes_of<S>(lane.at), group.states[k], move, lane.range);
   }
 };
+
+// Rounds a stepped group into what it was loaded as.
+template <class Rule, class P, class G, class S>
+QL_HD void round_group(const Scalars& s, const Draws& draws, const Element<GroupLanes, Rule>& e, Loaded<Rule, P, G, S>& group) {
+  if (s.lr != 0.0f) group.param = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
+  QL_UNROLL
+  for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
+}
 
 template <class Rule, class P, class G, class S, bool observed>
 __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
@@ -156,28 +186,36 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
-  const Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
-  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise);
+  Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
+  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
+              reach.block / kGroup);
   const bool rounded = sizeof(typename P::Bits) == 2 && s.lr != 0.0f;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy, rounded};
   Tally tally;
   if constexpr (observed) tally.clear();
+  uint32_t thread = static_cast<uint32_t>(here.thread), bare = is_bare(s) ? 1u : 0u;
+  keep(thread), keep(bare), keep(memory.aligned);  // they are cheap to make, but not in every turn
 
   for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
-    const Lane lane(reach, begin, here.thread, memory.whole);
-    const Loaded<Rule, P, G, S> group = memory.load(lane);
-    draws.begin((reach.block + lane.at) / kGroup);
+    const Lane lane(reach, begin, thread, memory.whole());
+    Loaded<Rule, P, G, S> group = memory.load(lane);
+    draws.begin(static_cast<uint32_t>(reach.block / kGroup) + static_cast<uint32_t>(begin) / kGroup + thread);
     Element<L, Rule> e = group.unpacked();
-    if constexpr (!observed) {
-      update<L, Rule>(row, noisy, draws, e);
-      memory.store(lane, s, e, draws, group.param);
-    } else {
-      Eight<float> noise{};
+    const Eight<float> old = e.param;
+    Eight<float> noise{};
+    if constexpr (observed) {
       if (noisy) noise = draws.draw_noise();
-      update<L, Rule>(row, noisy, WithNoise{draws, noise}, e);
-      const Packed<P> stored = stores ? memory.store(lane, s, e, draws, group.param) : group.param;
-      const Trace trace{unscale<L>(s, e.grad),  e.displacement, e.delta,          moving_noise<L, Rule>(row, noise),
-                        unpack<P>(group.param), e.param,        unpack<P>(stored)};
+      update_group<Rule>(row, bare != 0, noisy, WithNoise{draws, noise}, e);
+    } else {
+      update_group<Rule>(row, bare != 0, noisy, draws, e);
+    }
+    if (stores) {
+      round_group<Rule, P, G, S>(s, draws, e, group);
+      memory.store(lane, s.lr != 0.0f, group);
+    }
+    if constexpr (observed) {
+      const Trace trace{unscale<L>(s, e.grad), e.displacement, e.delta, moving_noise<L, Rule>(row, noise), old, e.param,
+                        unpack<P>(group.param)};
       tally.add(trace, watched, lane.range);
     }
   }

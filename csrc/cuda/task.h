@@ -26,8 +26,8 @@ struct Reach {
 };
 
 template <class T>
-QL_HD int bytes_of(int elements) {
-  return elements * static_cast<int>(sizeof(typename T::Bits));
+QL_HD uint32_t bytes_of(uint32_t elements) {
+  return elements * static_cast<uint32_t>(sizeof(typename T::Bits));
 }
 
 QL_HD uint32_t address_bits(const char* memory) {
@@ -36,14 +36,14 @@ QL_HD uint32_t address_bits(const char* memory) {
 
 // A row of 256 elements, 8 for each lane. at: the lane's first element in the block.
 struct Lane {
-  int at;
+  uint32_t at;
   Move move;
   Range range;
 
-  QL_HD Lane(const Reach& reach, int begin, int lane, Move whole)
-      : at(begin + lane * kGroup),
+  QL_HD Lane(const Reach& reach, int begin, uint32_t lane, Move whole)
+      : at(static_cast<uint32_t>(begin) + lane * kGroup),
         move(begin >= reach.first && begin + kNormColumns <= reach.last ? whole : Move::partial),
-        range{reach.first - at, reach.last - at} {}
+        range{reach.first - static_cast<int>(at), reach.last - static_cast<int>(at)} {}
 };
 
 QL_HD Move move_of(uint32_t address_bits) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import operator
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from ..native_module import native, why_no_cuda
+from ..native_module import explain_cuda, native
 from ..reference import STATISTICS
 from .hypers import NativeHypers
 from .plan import DeviceSide, StepInput
@@ -35,7 +36,7 @@ def find_module(device: torch.device) -> Any:
 
 def why_not(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
     """Why the kernels cannot step such tensors of a GPU; None if they can."""
-    if device.type == "cuda" and (why := why_no_cuda(index_of(device))) is not None:
+    if device.type == "cuda" and (why := explain_cuda(index_of(device))) is not None:
         return why
     for dtype in dtypes:
         if dtype not in STORAGE:
@@ -85,8 +86,10 @@ class CudaPlan:
         self.module = find_module(bucket.device)
         self.hypers = NativeHypers(bucket.rule, native)
         self.tables: dict[int, tuple[list[dict[str, Any]], Tensor]] = {}  # of schedules, by group
-        self.facts: list[dict[str, Any]] = []
+        self.places = max(item.order for item in bucket.items) + 1
+        self.sources: list[dict[str, Any]] = []  # the hyper-parameters that the following are of
         self.on_device: list[Any] = []
+        self.takes_norm = self.compensates = False
         facts = [
             {
                 "param": item.param.data_ptr(),
@@ -104,10 +107,12 @@ class CudaPlan:
         storage = [STORAGE[dtype] for dtype in bucket.dtypes]
         where = index_of(self.device)
         self.plan = self.module.CudaPlan(bucket.rule, storage, facts, where, bucket.groups, bucket.counts_on_device)
+        here = stream_of(self.device)
+        self.streams = {here}  # that have used its memory
         self.memory = torch.empty(self.plan.bytes, dtype=torch.uint8, device=self.device)
         self.statistics: dict[str, Tensor] = {}
         try:
-            self.plan.place(self.memory.data_ptr(), stream_of(self.device))
+            self.plan.place(self.memory.data_ptr(), here)
         except self.module.CudaError as error:
             raise BackendError(str(error)) from None
 
@@ -135,12 +140,21 @@ class CudaPlan:
 
     def convert_input(self, step_input: StepInput) -> Any:
         """The native form of a step's input."""
+        self.read_hypers(step_input.hypers)
         hypers, multipliers = self.hypers.convert(step_input.hypers), step_input.grad_multipliers
-        facts = [] if step_input.side is None else [self.facts_of(i, one) for i, one in enumerate(step_input.hypers)]
-        if facts != self.facts:
-            self.facts, self.on_device = facts, [self.module.OnDevice(one) for one in facts]
+        on_device = [] if step_input.side is None else self.on_device
         compensations, chain = step_input.compensations, step_input.chain
-        return self.module.CudaStepInput(step_input.pointers, hypers, multipliers, self.on_device, compensations, chain)
+        return self.module.CudaStepInput(step_input.pointers, hypers, multipliers, on_device, compensations, chain)
+
+    def read_hypers(self, hypers: Sequence[dict[str, Any]]) -> None:
+        """Finds what of the groups is the device's to make; again only if one of them changed."""
+        if len(self.sources) == len(hypers) and all(map(operator.is_, self.sources, hypers)):
+            return
+        self.sources = list(hypers)
+        facts = [self.facts_of(index, values) for index, values in enumerate(hypers)]
+        self.on_device = list(map(self.module.OnDevice, facts))
+        self.compensates = any(one["compensates"] for one in facts)
+        self.takes_norm = self.compensates or any(one["max_grad_norm"] for one in facts)
 
     def facts_of(self, group: int, values: dict[str, Any]) -> dict[str, Any]:
         """What of a group's hyper-parameters the device reads or makes for itself."""
@@ -164,6 +178,15 @@ class CudaPlan:
             self.tables[group] = known
         return known[1]
 
+    def keep_for(self, stream: int) -> None:
+        """Tells torch that the plan's memory is in use on a stream: it may be freed while a kernel there still waits."""
+        if self.device.type != "cuda" or is_capturing(self.device):
+            return
+        self.streams.add(stream)
+        if len(self.streams) > 1:
+            for tensor in (self.memory, *self.statistics.values(), *(table for _, table in self.tables.values())):
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+
     def statistics_for(self, purpose: str) -> Tensor:
         """Memory for statistics, made when it is first needed; zeros until a step has filled it."""
         if purpose not in self.statistics:
@@ -186,20 +209,15 @@ def makes_compensation(values: dict[str, Any]) -> bool:
     return any(one["compensation"] != 0.0 for one in values.get("schedule") or (values,))
 
 
-def takes_norm(values: dict[str, Any]) -> bool:
-    """Whether a group's step needs a norm first."""
-    return values["max_grad_norm"] is not None or makes_compensation(values)
-
-
 class Common:
     """What the plans of one device share in a step, and the tensors that must live until its launches are made."""
 
     def __init__(self, plans: Sequence[CudaPlan], step_input: StepInput) -> None:
         device, module = plans[0].device, plans[0].module
         side = step_input.side or DeviceSide()
-        places = max(item.order for plan in plans for item in plan.bucket.items) + 1
+        places = max(plan.places for plan in plans)
         self.norms: Tensor | None = None
-        if step_input.side is None or any(map(takes_norm, step_input.hypers)):
+        if step_input.side is None or any(plan.takes_norm for plan in plans):
             self.norms = torch.empty(2 * module.count_norms(places), dtype=torch.float64, device=device)
         self.grad_scale, self.found_inf = as_float32(side.grad_scale, device), as_float32(side.found_inf, device)
         self.native = module.CudaCommon(
@@ -219,17 +237,18 @@ def step_together(parts: Sequence[tuple[CudaPlan, StepInput]], observes: bool) -
         BackendError: with the name of a CUDA error.
     """
     plans, step_input = [plan for plan, _ in parts], parts[0][1]
-    compensates = step_input.side is not None and any(map(makes_compensation, step_input.hypers))
     converted = [
         (
             plan.plan,
             plan.convert_input(part),
-            plan.statistics_for("ahead").data_ptr() if compensates else 0,
+            plan.statistics_for("ahead").data_ptr() if part.side is not None and plan.compensates else 0,
             plan.statistics_for("observed").data_ptr() if observes else 0,
         )
         for plan, part in parts
     ]
-    common = Common(plans, step_input)
+    common, stream = Common(plans, step_input), stream_of(plans[0].device)
+    for plan in plans:
+        plan.keep_for(stream)
     try:
         plans[0].module.cuda_step_together(converted, common.native)
     except plans[0].module.CudaError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import platform
 import subprocess
@@ -28,11 +29,35 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
         "load": os.getloadavg()[0],  # 1.0 or more before the first step: something else is running
         "torch": str(torch.__version__),
         "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "driver": find_driver() if device.type == "cuda" else None,
         "python": platform.python_version(),
         "qlangevin": __version__,
         "numerics_version": NUMERICS_VERSION,
-        "commit": find_commit(Path(__file__).resolve().parent),
+        "commit": find_commit(Path(__file__).resolve().parent) or os.environ.get("QLANGEVIN_COMMIT"),
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def ask_driver(question: str) -> str | None:
+    """What nvidia-smi tells of the first GPU by one of its --query-gpu names; None if it does not."""
+    command = ["nvidia-smi", f"--query-gpu={question}", "--format=csv,noheader,nounits"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = done.stdout.strip().splitlines()
+    return lines[0].strip() if lines else None
+
+
+def find_driver() -> str | None:
+    """The version of the GPUs' driver; None if it is not told."""
+    if (told := ask_driver("driver_version")) is not None:
+        return told
+    try:
+        words = Path("/proc/driver/nvidia/version").read_text().split()
+    except OSError:
+        return None
+    return next((word for word in words if word.count(".") >= 1 and word.replace(".", "").isdigit()), None)
 
 
 def cpu_model() -> str:

@@ -51,7 +51,8 @@ class SGLD(LangevinOptimizer):
             names draw equal noise: give the members of an ensemble, and an optimizer that is made anew, another chain.
         chain: in [0, 2^32); separates parallel chains. One for all groups.
         maximize: ascend instead.
-        capturable: accepted for CUDA graphs; the CPU's step has no use for it.
+        capturable: for CUDA graphs: step counters are on the GPU; lr and temperature may be tensors there (float32, float64),
+            read in each step, their range checked once; schedules need tabulate_schedules. No use on the CPU.
         foreach, fused: accepted as hints, ignored.
         backend: "auto", "native", "triton" or "reference".
 

@@ -37,7 +37,7 @@ def test_an_installed_rival_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_red_self_test_refuses_the_backend_s_cases_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert admit([FUSED, OURS, OURS_BF16], CPU).cases == [FUSED, OURS, OURS_BF16]
-    monkeypatch.setattr(selftest, "check_backend", lambda name: {"plain float32": True, "momentum": False})
+    monkeypatch.setattr(selftest, "check_backend", lambda *asked: {"plain float32": True, "momentum": False})
     found = admit([FUSED, OURS, OURS_BF16], CPU)
     assert found.cases == [FUSED] and found.red
     (entry,) = found.left_out
@@ -46,7 +46,7 @@ def test_a_red_self_test_refuses_the_backend_s_cases_alone(monkeypatch: pytest.M
 
 
 def test_a_self_test_that_breaks_off_is_red_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(name: str) -> dict[str, bool]:
+    def fail(name: str, device: torch.device) -> dict[str, bool]:
         raise TypeError("step(): incompatible function arguments\nsecond line")
 
     monkeypatch.setattr(selftest, "check_backend", fail)
@@ -56,12 +56,12 @@ def test_a_self_test_that_breaks_off_is_red_too(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_self_test_asks_the_backend_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(selftest, "check_backend", lambda name: asked.append(name) or {})
+    asked: list[tuple[str, torch.device]] = []
+    monkeypatch.setattr(selftest, "check_backend", lambda *what: asked.append(what) or {})
     admit([FUSED], CPU)
     assert asked == []
     stepper = admit([OURS], CPU).cases[0].make([torch.nn.Parameter(torch.ones(2))])
-    assert asked == [stepper.backend] == ["native"]  # type: ignore[attr-defined]
+    assert asked == [(stepper.backend, CPU)] == [("native", CPU)]  # type: ignore[attr-defined]
 
 
 def test_without_kernels_the_reason_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,10 +78,12 @@ def test_the_slow_reference_counts_as_no_kernels(monkeypatch: pytest.MonkeyPatch
     assert cases_module.kernel_backend(CPU) is None
 
 
-def test_kernels_that_the_self_test_cannot_reach_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_self_test_runs_where_the_cases_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, torch.device]] = []
     monkeypatch.setattr(admission, "kernel_backend", lambda device: "native")
+    monkeypatch.setattr(selftest, "check_backend", lambda *what: asked.append(what) or {"plain float32": False})
     found = admit([FUSED, OURS], torch.device("cuda"))
-    assert found.cases == [FUSED] and "has no runs on cuda tensors" in found.left_out[0].why
+    assert found.cases == [FUSED] and found.red and asked == [("native", torch.device("cuda"))]
 
 
 def test_the_real_rivals_are_named_with_what_to_install() -> None:

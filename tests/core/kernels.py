@@ -37,6 +37,7 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "momentum": 0.0,
     "dampening": 0.0,
     "nesterov": False,
+    "compensation": 0.0,  # a term that the caller makes; kernels are handed its factor
 }
 
 
@@ -95,7 +96,7 @@ def make_hyper(rule: str, h: Mapping[str, Any]) -> Any:
         "update_rounding": ROUNDING_CODES[h["update_rounding"]],
         "rule": [float(h[name]) for name in reference_rules.RULES[rule].hypers],
     }
-    return _native.Hyper({"compensation": 0.0, **h, **coded})
+    return _native.Hyper({**h, **coded})
 
 
 def name_of(tensor: Tensor) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-FOLDERS = ("qlangevin", "csrc", "triton_kernels", "tests", "benchmarks", "docs", "requirements", ".github")
+FOLDERS = ("qlangevin", "csrc", "cmake", "triton_kernels", "tests", "benchmarks", "docs", "requirements", ".github")
 TOP_FILES = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "Makefile", "pyproject.toml", "setup.py", "CMakeLists.txt")
-CODE = (".py", ".h", ".cpp", ".cu", ".cuh")
+CODE = (".py", ".h", ".cpp", ".cu", ".in", ".cmake")
 TEXT = (*CODE, ".md", ".toml", ".txt", ".yml", ".yaml", ".json", "")
 
 

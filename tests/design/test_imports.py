@@ -37,8 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "device_hypers": {"torch", "errors", "hyper", "quantizers", "group_hypers", "backends"},
     "tensor_states": {"torch", "errors", "scalar_values", "buckets"},
     "execution": {
-        "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules", "backends",
-        "metrics",
+        "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules",
+        "backends", "metrics",
     },
     "executions": {"native_module", "backends", "execution"},
     "clipping": {"torch", "reference_numbers", "backends", "execution"},
@@ -179,7 +179,7 @@ STANDARD = {
     "cstring", "functional", "limits", "map", "memory", "mutex", "optional", "stdexcept", "string", "thread", "tuple",
     "type_traits", "unordered_map", "utility", "vector",
 }  # fmt: skip
-CPP = list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",))
+CPP = list_files((".h", ".cpp", ".cu", ".in"), ("csrc",))
 
 
 @pytest.mark.parametrize("path", CPP, ids=name_of)

@@ -37,7 +37,7 @@ def test_functions_are_short(path: Path) -> None:
         assert lines < FUNCTION_LINES, function.name
 
 
-@pytest.mark.parametrize("path", list_files((".h", ".cpp", ".cu", ".cuh"), ("csrc",)), ids=name_of)
+@pytest.mark.parametrize("path", list_files((".h", ".cpp", ".cu"), ("csrc",)), ids=name_of)
 def test_native_functions_are_short(path: Path) -> None:
     # A function's body, by this project's format, ends with the first brace at the indent of its beginning.
     begun: list[tuple[int, int]] = []
@@ -134,5 +134,5 @@ def test_core_uses_exact_operations_only(path: Path) -> None:
 
 def test_the_build_forbids_contraction() -> None:
     text = read("CMakeLists.txt")
-    assert "-ffp-contract=off" in text
+    assert "-ffp-contract=off" in text and "--fmad=false" in text
     assert not re.search(r"-ffast-math|-Ofast|-march=native|-funsafe", text)

@@ -198,7 +198,7 @@ def test_enumerations(file: str, enum: str, names: tuple[str, ...], codes: dict[
 @pytest.mark.parametrize(
     ("file", "function", "literals"),
     [
-        ("quantize.h", reference_numbers.floor_of, ("12582912.0",)),
+        ("quantize.h", reference_numbers.even_of, ("12582912.0",)),
         ("quantize.h", reference_numbers.quantize, ("4194304.0", "0.5")),
         ("round.h", reference_numbers.round_to, ("0x7BFF", "0x38000000", "0x38800000", ">> 13", "half >> 3", ">> 16")),
     ],

@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from . import opcodes_float, opcodes_integer, opcodes_memory, opcodes_select  # noqa: F401  (they register their opcodes)
+from . import opcodes_float, opcodes_half, opcodes_integer, opcodes_memory, opcodes_select  # noqa: F401  (they register their opcodes)
 from .memory import AccessError, Memory, Words
 from .opcodes import make_action
 from .registers import Action, Bools, Mask, read_predicate

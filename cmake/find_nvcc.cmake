@@ -1,0 +1,60 @@
+# Sets `nvcc` to the CUDA compiler and `nvcc_version` to its release, or `no_nvcc` to why there is none to use.
+# Looked for: CUDACXX, CUDA_HOME, CUDA_PATH, the PATH, then PyPI's nvidia-cuda-nvcc in the environment of Python_EXECUTABLE.
+file(STRINGS requirements/nvcc.txt nvcc_from_pypi REGEX "^nvidia")
+list(JOIN nvcc_from_pypi " " nvcc_from_pypi)
+set(nvcc "${CMAKE_CUDA_COMPILER}")
+if(NOT nvcc AND DEFINED ENV{CUDACXX})
+  set(nvcc "$ENV{CUDACXX}")
+endif()
+foreach(variable CUDA_HOME CUDA_PATH)
+  if(NOT nvcc AND EXISTS "$ENV{${variable}}/bin/nvcc")
+    set(nvcc "$ENV{${variable}}/bin/nvcc")
+  endif()
+endforeach()
+if(NOT nvcc)
+  unset(nvcc) # find_program keeps whatever is defined
+  find_program(nvcc nvcc NO_CACHE NO_CMAKE_PATH NO_CMAKE_SYSTEM_PATH)
+endif()
+if(NOT nvcc)
+  # An isolated build has its own sys.path, but the environment's folders are known to sysconfig all the same.
+  execute_process(OUTPUT_VARIABLE nvcc OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND "${Python_EXECUTABLE}" -c [=[
+import glob, os, site, sys, sysconfig
+folders = [*sys.path, *map(sysconfig.get_path, ("platlib", "purelib")), site.getusersitepackages()]
+found = [path for folder in folders for path in sorted(glob.glob(os.path.join(folder, "nvidia", "cu*", "bin", "nvcc")))[::-1]]
+print(found[0] if found else "")]=])
+endif()
+
+set(no_nvcc "")
+set(nvcc_version "")
+if(nvcc)
+  execute_process(COMMAND "${nvcc}" --version OUTPUT_VARIABLE nvcc_text ERROR_QUIET)
+  if(nvcc_text MATCHES "release ([0-9]+\\.[0-9]+)")
+    set(nvcc_version "${CMAKE_MATCH_1}")
+  endif()
+endif()
+if(NOT nvcc)
+  set(no_nvcc "no nvcc was found on the PATH, in CUDA_HOME or among PyPI's packages")
+elseif(NOT nvcc_version)
+  set(no_nvcc "${nvcc} does not run")
+elseif(nvcc_version VERSION_LESS 12.0)
+  set(no_nvcc "${nvcc} is of CUDA ${nvcc_version}, too old for C++20: 12.0 or later is needed")
+endif()
+
+# PyPI's packages keep the libraries in lib, where nvcc does not look, and pip is free to mix releases of them.
+if(NOT no_nvcc)
+  get_filename_component(nvcc_root "${nvcc}" DIRECTORY)
+  get_filename_component(nvcc_root "${nvcc_root}" DIRECTORY)
+  if(EXISTS "${nvcc_root}/lib/libcudart_static.a" AND NOT EXISTS "${nvcc_root}/lib64")
+    set(CMAKE_CUDA_FLAGS "${CMAKE_CUDA_FLAGS} -L${nvcc_root}/lib")
+  endif()
+  set(runtime_header "${nvcc_root}/include/cuda_runtime_api.h")
+  if(EXISTS "${runtime_header}")
+    file(STRINGS "${runtime_header}" runtime_version REGEX "define CUDART_VERSION +[0-9]+")
+    string(REGEX REPLACE "[^0-9]" "" runtime_version "${runtime_version}")
+    math(EXPR runtime_major "${runtime_version} / 1000")
+    math(EXPR runtime_minor "${runtime_version} % 1000 / 10")
+    if(NOT nvcc_version VERSION_EQUAL "${runtime_major}.${runtime_minor}")
+      set(no_nvcc "${nvcc} is of CUDA ${nvcc_version} but its runtime of ${runtime_major}.${runtime_minor}: all must be of one release")
+    endif()
+  endif()
+endif()
