@@ -109,19 +109,23 @@ def group_part(at, group_low):
 
 
 @triton.jit
-def purpose_part(at, PURPOSE: tl.constexpr):
+def purpose_base(at):
+    """What PurposePart begins with, the same for all purposes."""
+    return high(multiply(at.step, MULTIPLIER1)) ^ at.group_high ^ at.key.k0
+
+
+@triton.jit
+def purpose_part(base, key, PURPOSE: tl.constexpr):
     """PurposePart of a purpose."""
-    c1 = at.group_high | (PURPOSE << 16)
-    c0 = high(multiply(at.step, MULTIPLIER1)) ^ c1 ^ at.key.k0
-    p0 = multiply(c0, MULTIPLIER0)
-    return PurposePart(high(p0) ^ (at.key.k1 + WEYL1), low(p0))
+    p0 = multiply(base ^ (PURPOSE << 16), MULTIPLIER0)
+    return PurposePart(high(p0) ^ (key.k1 + WEYL1), low(p0))
 
 
 @triton.jit
 def draw(draws, PURPOSE: tl.constexpr):
     """The four random words of each group for a purpose."""
     groups = draws.groups
-    purpose = purpose_part(draws.at, PURPOSE)
+    purpose = purpose_part(purpose_base(draws.at), draws.at.key, PURPOSE)
     c3 = tl.zeros_like(groups.c0) + purpose.c3
     return philox(draws.at.key, (groups.c0, groups.c1, groups.c2 ^ purpose.c2, c3), 2)
 

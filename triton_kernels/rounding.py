@@ -29,12 +29,6 @@ def magnitude(value):
     return float_of(bits_of(value) & 0x7FFFFFFF)
 
 
-@triton.jit
-def negate(value):
-    """-value; some versions of Triton make 0 - value of that, which loses the sign of a zero."""
-    return float_of(bits_of(value) ^ 0x80000000)
-
-
 # --- quantize.h -------------------------------------------------------------------------------------------------------
 
 OFF, NEAREST, STOCHASTIC = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
@@ -48,9 +42,15 @@ def one_if(mask):
 
 
 @triton.jit
+def even_of(y):
+    """The nearest integer for |y| < 2^22, ties to even: adding 1.5 * 2^23 leaves no fractional bits."""
+    return (y + 12582912.0) - 12582912.0
+
+
+@triton.jit
 def floor_of(y):
-    """floor(y) for |y| < 2^22; tl.floor flushes subnormals."""
-    t = (y + 12582912.0) - 12582912.0
+    """floor(y); tl.floor flushes subnormals."""
+    t = even_of(y)
     return t - one_if(t > y)
 
 
@@ -73,13 +73,13 @@ def quantize(x, rounding, resolution, spacing, half):
     if rounding == DITHER:
         u = unit_of(half) - 0.5
         q = floor_of(y + u + 0.5) - u
+    elif rounding == NEAREST:
+        q = even_of(y)
+        q = q + one_if(y - q >= 0.5)  # of ties only those that went down: floor(y + 1/2)
     else:
         q = floor_of(y)
-        above = y - q
-        if rounding == NEAREST:
-            q = q + one_if(above >= 0.5)
         if rounding == STOCHASTIC:
-            q = q + one_if(above > unit_of(half))
+            q = q + one_if(y - q > unit_of(half))
     # From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
     return tl.where(magnitude(y) < 4194304.0, q * spacing, x)
 

@@ -11,15 +11,13 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from .rounding import negate
-
 KERNELS = {"plain": "plain", "momentum": "momentum", "cool_momentum": "momentum"}  # the rule whose kernel steps a rule
 
 
 class PlainScalars(NamedTuple):
     """Plain's scalars of one step."""
 
-    lr: tl.tensor
+    displacement_factor: tl.tensor
 
 
 class MomentumScalars(NamedTuple):
@@ -27,7 +25,7 @@ class MomentumScalars(NamedTuple):
 
     momentum: tl.tensor
     grad_factor: tl.tensor
-    velocity_factor: tl.tensor
+    displacement_factor: tl.tensor
     nesterov: tl.tensor
 
 
@@ -52,7 +50,7 @@ def plain_accumulate(s, g, x):
 @triton.jit
 def plain_displace(s, g, x):
     """-lr g."""
-    return negate(g * s.lr)
+    return g * s.displacement_factor
 
 
 @triton.jit
@@ -70,9 +68,9 @@ def momentum_accumulate(s, g, x):
 @triton.jit
 def momentum_displace(s, g, x):
     """-lr velocity, or Nesterov's."""
-    delta = negate(x[0] * s.velocity_factor)
+    delta = x[0] * s.displacement_factor
     if s.nesterov:
-        delta = negate((g + x[0] * s.momentum) * s.velocity_factor)
+        delta = (g + x[0] * s.momentum) * s.displacement_factor
     return delta
 
 

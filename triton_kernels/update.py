@@ -111,7 +111,7 @@ def moving_noise(RULE: tl.constexpr, row, noise):
     """The noise as it moves the parameter in this step."""
     noise = scaled_noise(row.common, noise)
     if site_of(RULE) == "velocity":
-        noise = noise * row.rule.velocity_factor
+        noise = noise * row.rule.displacement_factor
     return noise
 
 

@@ -14,11 +14,11 @@ from .sources import ROOT, block_after, list_files, name_of, parse, read
 from .test_mirror import MEMBERS, ORDER, RULES, constant, cpp_functions, field_names, header, order_in_update
 
 FILES = list_files((".py",), ("triton_kernels",))
-QUANTIZE_NAMES = {name: name for name in ("one_if", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
+QUANTIZE_NAMES = {name: name for name in ("one_if", "even_of", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
 # Functions of csrc/core, by header, in their order there; what a mirror calls otherwise has another name on the right.
 SECTIONS: list[tuple[str, str, dict[str, str]]] = [
     ("philox.h", "draw.py", {"philox": "philox"}),
-    ("draw.h", "draw.py", {"group_part": "group_part", "purpose_part": "purpose_part", "draw": "draw"}),
+    ("draw.h", "draw.py", {name: name for name in ("group_part", "purpose_base", "purpose_part", "draw")}),
     ("normal.h", "draw.py", {name: name for name in ("gaussian", "uniform", "rademacher", "noise_value")}),
     ("quantize.h", "rounding.py", QUANTIZE_NAMES),
     ("round.h", "rounding.py", {"widen": "widen", "round_upper": "round_upper", "round": "round_to"}),
@@ -133,7 +133,7 @@ def test_the_constants() -> None:
 @pytest.mark.parametrize(
     ("function", "other", "literals"),
     [
-        ("floor_of", "quantize.h", ("12582912.0",)),
+        ("even_of", "quantize.h", ("12582912.0",)),
         ("unit_of", "quantize.h", ("8388607.5", "0x4B000000")),
         ("quantize", "quantize.h", ("4194304.0", "0.5")),
         ("round_float16", "round.h", ("0x7BFF", "0x38000000", "0x38800000", ">> 13", "half >> 3", "8388608.0", "0x07FF")),

@@ -110,15 +110,3 @@ def test_noise_values(name: str, kind: int) -> None:
     noise_kernel[(1,)](words, got, kind)
     wanted = getattr(reference_numbers, name)(words.long() & 0xFFFFFFFF)
     assert find_difference(got, wanted) is None
-
-
-@triton.jit
-def negate_kernel(values, results):
-    at = tl.arange(0, BLOCK)
-    tl.store(results + at, rounding.negate(tl.load(values + at)))
-
-
-def test_negation_keeps_the_sign_of_zeros() -> None:
-    values, got = make_numbers("special"), torch.empty(COUNT)
-    negate_kernel[(1,)](values, got)
-    assert find_difference(got, -values) is None
