@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from .draw import GROUP, GROUPS
-from .rounding import BFLOAT16, FLOAT32, float_of, widen
+from .rounding import BFLOAT16, FLOAT32, bits_of, float_of, nearest_bits, round_to, widen
 
 
 class Range(NamedTuple):
@@ -73,13 +73,24 @@ def unpack(STORAGE: tl.constexpr, words):
 
 
 @triton.jit
-def pack(STORAGE: tl.constexpr, bits):
-    """What round_to() made of a row, to words of two patterns each."""
-    even, odd = tl.split(tl.reshape(tl.trans(bits), (GROUPS, 4, 2)))
-    if STORAGE == BFLOAT16:
-        return (even >> 16) | (odd & 0xFFFF0000)
+def pack(STORAGE: tl.constexpr, values):
+    """A row to what is stored: patterns of 32 bits, or words of two patterns each, the first below; to nearest."""
+    if STORAGE == FLOAT32:
+        return bits_of(values)
     else:
-        return even | (odd << 16)
+        first, second = tl.split(tl.reshape(nearest_bits(STORAGE, tl.trans(values)), (GROUPS, GROUP // 2, 2)))
+        return first.to(tl.uint32) | (second.to(tl.uint32) << 16)
+
+
+@triton.jit
+def pack_drawn(STORAGE: tl.constexpr, values, half):
+    """As pack() does, stochastically by 16 random bits for each; for types of 16 bits."""
+    bits = round_to(STORAGE, values, True, half)
+    first, second = tl.split(tl.reshape(tl.trans(bits), (GROUPS, GROUP // 2, 2)))
+    if STORAGE == BFLOAT16:
+        return (first >> 16) | (second & 0xFFFF0000)
+    else:
+        return first | (second << 16)
 
 
 @triton.jit
@@ -96,16 +107,16 @@ def load_aligned(address, STORAGE: tl.constexpr):
 
 
 @triton.jit
-def store_aligned(address, STORAGE: tl.constexpr, bits):
-    """The patterns of a whole row that lies on 16 bytes."""
+def store_aligned(address, STORAGE: tl.constexpr, packed):
+    """A whole row that lies on 16 bytes."""
     words = tl.multiple_of(address.to(tl.pointer_type(tl.uint32)), 16)
     quad = tl.arange(0, GROUPS)[:, None] * (bytes_of(STORAGE) * GROUP // 4) + tl.arange(0, 4)[None, :]
     if STORAGE == FLOAT32:
-        first, second = tl.split(tl.permute(tl.reshape(tl.trans(bits), (GROUPS, 2, 4)), (0, 2, 1)))
+        first, second = tl.split(tl.permute(tl.reshape(tl.trans(packed), (GROUPS, 2, 4)), (0, 2, 1)))
         tl.store(words + quad, first)
         tl.store(words + quad + 4, second)
     else:
-        tl.store(words + quad, pack(STORAGE, bits))
+        tl.store(words + quad, packed)
 
 
 @triton.jit
@@ -126,9 +137,19 @@ def load_partial(address, STORAGE: tl.constexpr, row):
 
 
 @triton.jit
-def store_partial(address, STORAGE: tl.constexpr, row, bits):
-    """The patterns of the row's elements that lie in the tensor."""
-    columns = split_eight(bits >> 16 if STORAGE == BFLOAT16 else bits)
+def columns_of(STORAGE: tl.constexpr, packed):
+    """The patterns of each element of a group."""
+    if STORAGE == FLOAT32:
+        return split_eight(packed)
+    else:
+        x0, x2, x4, x6 = split_four(tl.reshape(packed, (GROUPS, 2, 2)))
+        return x0, x0 >> 16, x2, x2 >> 16, x4, x4 >> 16, x6, x6 >> 16
+
+
+@triton.jit
+def store_partial(address, STORAGE: tl.constexpr, row, packed):
+    """The row's elements that lie in the tensor."""
+    columns = columns_of(STORAGE, packed)
     for k in tl.static_range(GROUP):
         place = tl.arange(0, GROUPS) * GROUP + k
         inside = (row.at + place >= row.first) & (row.at + place < row.last)
@@ -147,10 +168,10 @@ def load_group(memory, STORAGE: tl.constexpr, row):
 
 
 @triton.jit
-def store_group(memory, STORAGE: tl.constexpr, row, bits):
-    """What round_to() made of a row's elements."""
+def store_group(memory, STORAGE: tl.constexpr, row, packed):
+    """What pack() or pack_drawn() made of a row's elements."""
     address = memory + row.at * bytes_of(STORAGE)
     if row.aligned:
-        store_aligned(address, STORAGE, bits)
+        store_aligned(address, STORAGE, packed)
     else:
-        store_partial(address, STORAGE, row, bits)
+        store_partial(address, STORAGE, row, packed)

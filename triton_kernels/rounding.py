@@ -1,6 +1,7 @@
 """Values to grids and to storage types: the mirror of quantize.h and round.h in ``csrc/core``.
 
-Storage types are handled as integer patterns, so that no conversion of the compiler's or the machine's takes part.
+Storage types are integer patterns. Of the machine's conversions two take part: fp16 to binary32, which is exact, and the one to
+nearest (``nearest_bits``); a NaN may come out of them with another payload than out of csrc/core.
 """
 
 from __future__ import annotations
@@ -87,16 +88,7 @@ def quantize(x, rounding, resolution, spacing, half):
 # --- round.h ----------------------------------------------------------------------------------------------------------
 
 FLOAT32, BFLOAT16, FLOAT16 = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-
-
-@triton.jit
-def widen_float16(bits):
-    """Patterns of fp16 to binary32."""
-    magnitude = (bits & 0x7FFF) << 13
-    sign = (bits & 0x8000) << 16
-    finite = bits_of(float_of(magnitude) * 5192296858534827628530496329220096.0)  # 2^112 moves the exponent's bias
-    special = magnitude | 0x7F800000
-    return float_of(sign | tl.where(magnitude >= 0x0F800000, special, finite))
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
 
 
 @triton.jit
@@ -107,7 +99,18 @@ def widen(STORAGE: tl.constexpr, bits):
     elif STORAGE == BFLOAT16:
         return float_of(bits << 16)
     else:
-        return widen_float16(bits)
+        return bits.to(tl.uint16).to(tl.float16, bitcast=True).to(tl.float32)
+
+
+@triton.jit
+def nearest_bits(STORAGE: tl.constexpr, value):
+    """To 16-bit patterns of a type of 16 bits, to nearest even: the machine's conversion."""
+    if STORAGE == FLOAT16:
+        return value.to(tl.float16).to(tl.uint16, bitcast=True)
+    elif INTERPRETED:  # Triton's interpreter cuts
+        return (round_upper(value, False, None) >> 16).to(tl.uint16)
+    else:
+        return value.to(tl.bfloat16).to(tl.uint16, bitcast=True)
 
 
 @triton.jit
