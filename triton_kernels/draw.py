@@ -11,6 +11,8 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
+from .rounding import PTX
+
 # --- philox.h ---------------------------------------------------------------------------------------------------------
 
 ROUNDS = tl.constexpr(10)
@@ -168,21 +170,22 @@ UNIFORM_SPACING = tl.constexpr(float.fromhex("0x1.bb67aep-15"))
 
 
 @triton.jit
-def weighted_bytes(word, addend: tl.constexpr):
-    """255 b0 + 233 b1 + 229 b2 + 197 b3 + addend over the bytes of a word.
-
-    A byte is the word shifted less 256 times the word shifted further; the sum of that, modulo 2^32, takes no masks.
-    """
-    sum = word * 255 + addend
-    sum = sum - (word >> 8) * (255 * 256 - 233)
-    sum = sum - (word >> 16) * (233 * 256 - 229)
-    return sum - (word >> 24) * (229 * 256 - 197)
+def weighted_bytes(word):
+    """255 b0 + 233 b1 + 229 b2 + 197 b3 + 0x4B000000 over the bytes of a word: one instruction of NVIDIA's."""
+    if PTX:
+        return tl.inline_asm_elementwise("dp4a.u32.u32 $0, $1, 0xC5E5E9FF, 0x4B000000;", "=r,r", [word], tl.uint32, True, 1)
+    else:
+        # A byte is the word shifted less 256 times the word shifted further; the sum of that, modulo 2^32, takes no masks.
+        sum = word * 255 + 0x4B000000
+        sum = sum - (word >> 8) * (255 * 256 - 233)
+        sum = sum - (word >> 16) * (233 * 256 - 229)
+        return sum - (word >> 24) * (229 * 256 - 197)
 
 
 @triton.jit
 def gaussian(word):
     """The byte-sum normal."""
-    sum = weighted_bytes(word, 0x4B000000)  # with the exponent of 2^23
+    sum = weighted_bytes(word)  # with the exponent of 2^23
     centred = sum.to(tl.float32, bitcast=True) - (8388608.0 + BYTE_SUM_MEAN)
     x = centred * BYTE_SUM_INVERSE_SD
     u = x * x

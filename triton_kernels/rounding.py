@@ -6,8 +6,12 @@ nearest (``nearest_bits``); a NaN may come out of them with another payload than
 
 from __future__ import annotations
 
+import torch
 import triton
 import triton.language as tl
+
+INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+PTX = tl.constexpr(not (triton.knobs.runtime.interpret or torch.version.hip or getattr(torch.version, "xpu", None)))
 
 # --- lanes.h ----------------------------------------------------------------------------------------------------------
 
@@ -88,7 +92,7 @@ def quantize(x, rounding, resolution, spacing, half):
 # --- round.h ----------------------------------------------------------------------------------------------------------
 
 FLOAT32, BFLOAT16, FLOAT16 = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
-INTERPRETED = tl.constexpr(bool(triton.knobs.runtime.interpret))
+NO_SUM_REACHES_INF = tl.constexpr(float.fromhex("0x1.FEp127"))
 
 
 @triton.jit
@@ -118,12 +122,12 @@ def round_upper(value, RANDOM: tl.constexpr, half):
     """To patterns of bf16 in the upper half, with whatever was cut off below: to nearest even, or with 16 random bits."""
     bits = bits_of(value)
     if RANDOM:
-        sum = bits + half
-        # Where the sum reaches Inf by chance, cutting the value itself gives what is right: Inf, or the largest finite value.
-        pattern = tl.where((sum & 0x7FFFFFFF) >= 0x7F800000, bits, sum)
+        # Where a sum might reach Inf by chance, cutting the value itself gives what is right: Inf, or the largest finite value.
+        # The sum with 0 sets the bit that keeps a NaN one when it is cut.
+        return tl.where(magnitude(value) < NO_SUM_REACHES_INF, bits + half, bits_of(value + 0.0))
     else:
         pattern = bits + (0x7FFF + (bits >> 16 & 1))
-    return tl.where(value != value, 0x7FC00000, pattern)  # noqa: PLR0124  # a NaN
+        return tl.where(value != value, 0x7FC00000, pattern)  # noqa: PLR0124  # a NaN
 
 
 @triton.jit

@@ -64,8 +64,8 @@ def are_aligned(bases):
 @triton.jit
 def is_bare(s):
     """Whether a step has no quantizer, no decay and no compensation, as most have none."""
-    quantizes = (s.grad_rounding != OFF) | (s.update_rounding != OFF)
-    return (not quantizes) & (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0) & (s.compensation == 0.0)
+    no_quantizer = (s.grad_rounding == OFF) & (s.update_rounding == OFF)
+    return no_quantizer & (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0) & (s.compensation == 0.0)
 
 
 @triton.jit

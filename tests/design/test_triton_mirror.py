@@ -137,8 +137,7 @@ def test_the_constants() -> None:
         ("unit_of", "quantize.h", ("8388607.5", "0x4B000000")),
         ("quantize", "quantize.h", ("4194304.0", "0.5")),
         ("round_float16", "round.h", ("0x7BFF", "0x38000000", "0x38800000", ">> 13", "half >> 3", "8388608.0", "0x07FF")),
-        ("round_upper", "round.h", ("0x7F800000", "0x7FC00000", "0x7FFF")),
-        ("widen_float16", "round.h", ("0x0F800000", "0x7F800000", "<< 13", "<< 16")),
+        ("round_upper", "round.h", ("0x7FC00000", "0x7FFF")),
     ],
 )  # fmt: skip
 def test_both_sides_hold_the_same_literals(function: str, other: str, literals: tuple[str, ...]) -> None:
@@ -148,8 +147,8 @@ def test_both_sides_hold_the_same_literals(function: str, other: str, literals: 
 
 # What the kernels may ask of Triton: everything here is exact, or rounds once as IEEE-754 has it.
 EXACT = {
-    "arange", "constexpr", "full", "join", "load", "minimum", "multiple_of", "permute", "pointer_type", "program_id", "reshape",
-    "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
+    "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "minimum", "multiple_of", "permute",
+    "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
 }  # fmt: skip
 
 
@@ -173,6 +172,16 @@ def test_the_kernels_use_exact_operations_only(path: Any) -> None:
             assert not isinstance(node, ast.UnaryOp) or ast.unparse(node.operand).isupper(), (
                 f"{function.name}: {ast.unparse(node)}"
             )
+
+
+def test_one_instruction_is_asked_for_by_name() -> None:
+    """With the weights of normal.h, the first in the lowest byte; its other form has them in decimals."""
+    asked = [found for path in FILES for found in re.findall(r"inline_asm_elementwise\(\"(.*?)\"", path.read_text())]
+    weights = re.search(r"weighted_bytes<(\d+)u, (\d+)u, (\d+)u, (\d+)u>\(word, (0x4B000000)u\)", header("normal.h"))
+    assert weights is not None
+    packed = sum(int(weights[k + 1]) << 8 * k for k in range(4))
+    assert asked == [f"dp4a.u32.u32 $0, $1, 0x{packed:08X}, {weights[5]};"]
+    assert all(re.search(rf"\b{weights[k]}\b", source_of("draw.py", "weighted_bytes").split("else:")[1]) for k in range(1, 6))
 
 
 def test_fusion_is_switched_off() -> None:

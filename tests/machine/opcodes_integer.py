@@ -127,12 +127,12 @@ def multiply_wide(i: Instruction, signed: bool) -> Action:
 
 
 def multiply_high(i: Instruction) -> Action:
-    """The upper half of an unsigned product."""
+    """The upper half of an unsigned product and a 64-bit addend."""
     destination, a, b, c = expect(i, 4)
-    if "U32" not in i.modifiers or c.index != ZERO_REGISTER["R"]:
+    if "U32" not in i.modifiers:
         raise i.complain("an unknown upper half of a product")
-    put, x, y = write(i, destination), read(i, a), read(i, b)
-    return lambda w, mask: put(w, (x(w).astype(np.uint64) * y(w).astype(np.uint64) >> SHIFT).astype(np.uint32), mask)
+    put, x, y, z = write(i, destination), read(i, a), read(i, b), read_pair(i, c)
+    return lambda w, mask: put(w, (x(w).astype(np.uint64) * y(w).astype(np.uint64) + z(w) >> SHIFT).astype(np.uint32), mask)
 
 
 @opcode("SGXT", "USGXT")

@@ -49,6 +49,7 @@ def bits(value: float) -> int:
         ("IMAD R9, R1, -0x2, R2", {"R1": 3, "R2": 5}, 0xFFFFFFFF),
         ("IMAD.MOV.U32 R9, RZ, RZ, -R2", {"R2": 5}, 0xFFFFFFFB),
         ("IMAD.HI.U32 R9, R1, -0x2, RZ", {"R1": 3}, 2),
+        ("IMAD.HI.U32 R9, R1, 0x10000, R2", {"R1": 0x1234FFFF, "R2": 0x10000, "R3": 5}, 0x1234 + 5 + 1),
         ("SGXT.U32 R9, R1, 0x3", {"R1": 0xFFFFFFFD}, 5),
         ("HFMA2.MMA R9, -RZ, RZ, -0.0 , 0", {}, 0x80000000),
         ("LEA R9, R1, UR4, 0x3", {"R1": 5, "UR4": 2}, 42),
