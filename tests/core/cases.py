@@ -62,6 +62,7 @@ class Case:
 
     seed: int
     values: Mapping[str, Any]
+    large: int = 5000  # elements of the largest of several tensors
 
     def __getitem__(self, factor: str) -> Any:
         return self.values[factor]
@@ -85,7 +86,7 @@ class Case:
         draw = random.Random(self.seed + 1)
         shapes = [(self["size"], self["offset"], self["steps"], 0)]
         if self["layout"] == "several":
-            shapes += [(0, 0, 3, 0), (17, 2, 0, 1), (5000, 40, self["steps"], 1), (0, 8, 0, 1), (9, 0, 7, 0), (1, 1, 1, 0)]
+            shapes += [(0, 0, 3, 0), (17, 2, 0, 1), (self.large, 40, self["steps"], 1), (0, 8, 0, 1), (9, 0, 7, 0), (1, 1, 1, 0)]
             draw.shuffle(shapes)
         return [self.make_job(draw, *shape) for shape in shapes]
 

@@ -92,7 +92,8 @@ def resolve(path: Path, node: ast.ImportFrom) -> list[str]:
     """The absolute names that a `from` import brings in."""
     module = node.module or ""
     if node.level:
-        package = ("qlangevin", *path.relative_to(ROOT / "qlangevin").parts[:-1])
+        inside = path.relative_to(ROOT)
+        package = ("qlangevin", *inside.parts[inside.parts[0] == "qlangevin" : -1])  # triton_kernels is a package of it
         base = package[: len(package) - node.level + 1]
         module = ".".join([*base, *([module] if module else [])])
     if module in ("qlangevin", "qlangevin.backends") or not node.module:

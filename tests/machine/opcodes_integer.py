@@ -102,7 +102,9 @@ def add(i: Instruction) -> Action:
 @opcode("IMAD", "UIMAD")
 def multiply_add(i: Instruction) -> Action:
     """a * b + c; most of its names say only why the compiler chose it."""
-    kinds = modifiers(i, "MOV", "U32", "IADD", "SHL", "X", "WIDE")
+    kinds = modifiers(i, "MOV", "U32", "IADD", "SHL", "X", "WIDE", "HI")
+    if "HI" in kinds:
+        return multiply_high(i)
     if "WIDE" in kinds:
         return multiply_wide(i, "U32" not in kinds)
     destination, a, b, c, *carry_in = expect(i, 5) if "X" in kinds else expect(i, 4)
@@ -122,6 +124,26 @@ def multiply_wide(i: Instruction, signed: bool) -> Action:
     if signed:
         return lambda w, mask: put(w, extend(x(w)) * extend(y(w)) + z(w), mask)
     return lambda w, mask: put(w, x(w).astype(np.uint64) * y(w).astype(np.uint64) + z(w), mask)
+
+
+def multiply_high(i: Instruction) -> Action:
+    """The upper half of an unsigned product and a 64-bit addend."""
+    destination, a, b, c = expect(i, 4)
+    if "U32" not in i.modifiers:
+        raise i.complain("an unknown upper half of a product")
+    put, x, y, z = write(i, destination), read(i, a), read(i, b), read_pair(i, c)
+    return lambda w, mask: put(w, (x(w).astype(np.uint64) * y(w).astype(np.uint64) + z(w) >> SHIFT).astype(np.uint32), mask)
+
+
+@opcode("SGXT", "USGXT")
+def extend_bits(i: Instruction) -> Action:
+    """The lowest bits of a word, with zeros above them."""
+    modifiers(i, "U32")
+    destination, a, b = expect(i, 3)
+    if i.modifiers != ("U32",) or b.kind != "number":
+        raise i.complain("an unknown extension")
+    put, x, bits = write(i, destination), read(i, a), np.uint32((1 << b.value) - 1)
+    return lambda w, mask: put(w, x(w) & bits, mask)
 
 
 def extend(word: Words) -> Wide:

@@ -1,0 +1,189 @@
+"""triton_kernels mirrors csrc/core: the same names in the same order, the same constants, and exact operations alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+import pytest
+
+from qlangevin import reference, reference_rules
+
+from .sources import ROOT, block_after, list_files, name_of, parse, read
+from .test_mirror import MEMBERS, ORDER, RULES, constant, cpp_functions, field_names, header, order_in_update
+
+FILES = list_files((".py",), ("triton_kernels",))
+QUANTIZE_NAMES = {name: name for name in ("one_if", "even_of", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
+# Functions of csrc/core, by header, in their order there; what a mirror calls otherwise has another name on the right.
+SECTIONS: list[tuple[str, str, dict[str, str]]] = [
+    ("philox.h", "draw.py", {"philox": "philox"}),
+    ("draw.h", "draw.py", {name: name for name in ("group_part", "purpose_base", "purpose_part", "draw")}),
+    ("normal.h", "draw.py", {name: name for name in ("gaussian", "uniform", "rademacher", "noise_value")}),
+    ("quantize.h", "rounding.py", QUANTIZE_NAMES),
+    ("round.h", "rounding.py", {"widen": "widen", "round_upper": "round_upper", "round": "round_to"}),
+]  # fmt: skip
+
+
+def functions_of(file: str, title: str = "") -> list[str]:
+    """The functions of a mirror, or of its part for one header, in order."""
+    text = read(f"triton_kernels/{file}")
+    if title:
+        parts = re.split(r"^# --- (.+?) -+$", text, flags=re.MULTILINE)
+        text = dict(zip(parts[1::2], parts[2::2], strict=True))[title]
+    return re.findall(r"^def (\w+)\(", text, flags=re.MULTILINE)
+
+
+def source_of(file: str, name: str) -> str:
+    """One function's or class's text."""
+    text = read(f"triton_kernels/{file}")
+    (found,) = [node for node in parse(ROOT / "triton_kernels" / file).body if getattr(node, "name", "") == name]
+    return ast.get_source_segment(text, found) or ""
+
+
+def fields_of(file: str, name: str) -> list[str]:
+    """The fields of a named tuple."""
+    return re.findall(r"^    (\w+): ", source_of(file, name), flags=re.MULTILINE)
+
+
+def literal(file: str, name: str) -> Any:
+    """The values that a module binds a name to, as written."""
+    for node in parse(ROOT / "triton_kernels" / file).body:
+        if isinstance(node, ast.Assign):
+            names = ast.unparse(node.targets[0]).strip("()").split(", ")
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+            if name in names:
+                return ast.unparse(values[names.index(name)])
+    raise KeyError(name)
+
+
+def number(file: str, name: str) -> int:
+    found = re.fullmatch(r"tl\.constexpr\((\d+)\)", literal(file, name))
+    assert found is not None, name
+    return int(found[1])
+
+
+@pytest.mark.parametrize(("title", "file", "names"), SECTIONS, ids=[title for title, _, _ in SECTIONS])
+def test_the_functions_of_a_header_come_in_its_order(title: str, file: str, names: dict[str, str]) -> None:
+    ours = [name for name in functions_of(file, title) if name in names.values()]
+    theirs = [name for name in cpp_functions(header(title)) if name in names]
+    assert len(theirs) == len(names), "a function of the header was renamed"
+    if title != "round.h":  # there overloads of one name lie around another
+        assert ours == [names[name] for name in theirs]
+    assert sorted(ours) == sorted(names.values())
+
+
+def test_update_h_defines_the_stages_in_the_same_order() -> None:
+    assert functions_of("update.py", "update.h") == cpp_functions(header("update.h"))
+    assert order_in_update(source_of("update.py", "update")) == ORDER
+
+
+def test_the_scalars_have_the_same_names_in_the_same_order() -> None:
+    text = header("scalars.h")
+    assert fields_of("update.py", "Scalars") == field_names(block_after(text, text.index("struct Scalars")))
+    assert fields_of("update.py", "Row") == ["common", "rule", "step", "chain"] == list(reference.Row.__dataclass_fields__)
+
+
+KERNELS = ast.literal_eval(literal("rules.py", "KERNELS"))
+
+
+def test_every_rule_has_a_kernel() -> None:
+    assert list(KERNELS) == list(reference_rules.RULES)
+    for name, body in RULES.items():
+        mirror = getattr(reference_rules, name)
+        kernel = re.findall(r"using Kernel = (\w+);", body)[0]
+        assert KERNELS[mirror.name] == getattr(reference_rules, kernel).name
+
+
+@pytest.mark.parametrize("kernel", sorted(set(KERNELS.values())))
+def test_a_rule_has_the_same_members_scalars_states_and_site(kernel: str) -> None:
+    rule = reference_rules.RULES[kernel]
+    members = [name for name in MEMBERS if name not in ("noise_variance", "prepare")]  # those are the host's
+    assert [name for name in functions_of("rules.py") if name.startswith(f"{kernel}_")] == [
+        f"{kernel}_{name}" for name in members
+    ]
+    assert functions_of("rules.py")[-3:] == members
+    body = RULES[rule.__name__]
+    assert fields_of("rules.py", f"{rule.__name__}Scalars") == field_names(block_after(body, body.index("struct Scalars")))
+    assert f'"{kernel}": {len(rule.states)}' in source_of("rules.py", "states_of")
+    assert f'"{kernel}": "{rule.site}"' in source_of("rules.py", "site_of")
+
+
+def test_the_constants() -> None:
+    text, draw = header("philox.h"), read("triton_kernels/draw.py")
+    words = [int(word, 16) for word in re.findall(r"0x[0-9A-F]{8}\b", draw.split("class PhiloxKey", maxsplit=1)[0])]
+    assert words == [int(word, 16) for word in re.findall(r"0x[0-9A-F]{8}(?=u)", text)]
+    assert number("draw.py", "ROUNDS") == int(constant(text, "kPhiloxRounds"))
+    text = header("draw.h")
+    for name, value in re.findall(r"(\w+) = (\d+),", block_after(text, text.index("struct Purpose"))):
+        assert number("draw.py", name.upper()) == int(value)
+    assert number("draw.py", "GROUP") == int(constant(text, "kGroup"))
+    for file, other, enum in (("draw.py", "normal.h", "NoiseKind"), ("rounding.py", "quantize.h", "GridRounding")):
+        text = header(other)
+        for name, value in re.findall(r"(\w+) = (\d+)", block_after(text, text.index(f"enum class {enum}"))):
+            assert number(file, name.upper()) == int(value)
+    hexadecimal = re.compile(r"0x1\.[0-9a-f]+p-\d+")
+    assert sorted(hexadecimal.findall(draw)) == sorted(hexadecimal.findall(header("normal.h")))
+    storage = re.search(r"enum class Storage : int \{([^}]*)\}", read("csrc/cuda/kernel.h"))
+    assert storage is not None
+    for name, value in re.findall(r"(\w+) = (\d+)", storage[1]):
+        assert number("rounding.py", name.upper()) == int(value)
+
+
+@pytest.mark.parametrize(
+    ("function", "other", "literals"),
+    [
+        ("even_of", "quantize.h", ("12582912.0",)),
+        ("unit_of", "quantize.h", ("8388607.5", "0x4B000000")),
+        ("quantize", "quantize.h", ("4194304.0", "0.5")),
+        ("round_float16", "round.h", ("0x7BFF", "0x38000000", "0x38800000", ">> 13", "half >> 3", "8388608.0", "0x07FF")),
+        ("round_upper", "round.h", ("0x7FC00000", "0x7FFF")),
+    ],
+)  # fmt: skip
+def test_both_sides_hold_the_same_literals(function: str, other: str, literals: tuple[str, ...]) -> None:
+    for one in literals:
+        assert one in source_of("rounding.py", function) and one in header(other), one
+
+
+# What the kernels may ask of Triton: everything here is exact, or rounds once as IEEE-754 has it.
+EXACT = {
+    "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "minimum", "multiple_of", "permute",
+    "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_kernels_use_exact_operations_only(path: Any) -> None:
+    tree = parse(path)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "tl":
+            assert node.func.attr in EXACT, f"line {node.lineno}: tl.{node.func.attr}"
+        if isinstance(node, ast.BinOp | ast.AugAssign):
+            assert not isinstance(node.op, ast.Div | ast.Pow), f"line {node.lineno}: a division or power"
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):  # of some versions 0 - x, which loses -0
+            assert ast.unparse(node.operand).isupper() or isinstance(node.operand, ast.Constant | ast.BinOp), (
+                f"line {node.lineno}"
+            )
+    jitted = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and "triton.jit" in map(ast.unparse, node.decorator_list)
+    ]
+    for function in jitted:
+        for node in ast.walk(function):
+            assert not isinstance(node, ast.UnaryOp) or ast.unparse(node.operand).isupper(), (
+                f"{function.name}: {ast.unparse(node)}"
+            )
+
+
+def test_one_instruction_is_asked_for_by_name() -> None:
+    """With the weights of normal.h, the first in the lowest byte; its other form has them in decimals."""
+    asked = [found for path in FILES for found in re.findall(r"inline_asm_elementwise\(\"(.*?)\"", path.read_text())]
+    weights = re.search(r"weighted_bytes<(\d+)u, (\d+)u, (\d+)u, (\d+)u>\(word, (0x4B000000)u\)", header("normal.h"))
+    assert weights is not None
+    packed = sum(int(weights[k + 1]) << 8 * k for k in range(4))
+    assert asked == [f"dp4a.u32.u32 $0, $1, 0x{packed:08X}, {weights[5]};"]
+    assert all(re.search(rf"\b{weights[k]}\b", source_of("draw.py", "weighted_bytes").split("else:")[1]) for k in range(1, 6))
+
+
+def test_fusion_is_switched_off() -> None:
+    assert '"enable_fp_fusion": False' in literal("step.py", "OPTIONS").replace("'", '"')
+    assert "autotune" not in "".join(path.read_text() for path in FILES)

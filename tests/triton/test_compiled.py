@@ -1,0 +1,75 @@
+"""Every kernel compiles ahead of time, without spills, shared memory, contraction or approximation.
+
+QLANGEVIN_FULL=1 compiles all of them for sm_80 and sm_100 as well, else every eighth, which has all storage types.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import pytest
+
+pytest.importorskip("triton")
+
+from ..core.cases import FULL
+from ..machine.test_instructions import FORBIDDEN, code_of
+from ..machine.tools import MissingToolError, find
+from .compiled import Compiled, compile_all, list_specializations
+
+try:
+    find("cuobjdump"), find("nvdisasm")
+except MissingToolError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+ARCHITECTURES = (80, 90, 100)
+CONTRACTED = re.compile(r"\b(?:FFMA|HFMA2\.(?!MMA)\S*|DFMA|MUFU)\b")
+by_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+@cache
+def compiled(architecture: int) -> list[Compiled]:
+    return compile_all(list_specializations()[:: 1 if FULL or architecture == 90 else 8], architecture)
+
+
+def test_there_are_as_many_kernels_as_rules_and_storage_types() -> None:
+    """9 pairs of parameters and gradients: alone, and with two types of states."""
+    assert len(list_specializations()) == 27 == len({one.title for one in list_specializations()})
+
+
+@by_architecture
+def test_no_kernel_has_a_stack(architecture: int) -> None:
+    for one in compiled(architecture):
+        resources = one.kernel.resources
+        assert (resources.stack, resources.local) == (0, 0), one.specialization.title
+        assert not any(re.search(r"\b(LDL|STL)\b", line) for line in one.kernel.lines), one.specialization.title
+
+
+@by_architecture
+def test_values_stay_in_their_threads(architecture: int) -> None:
+    """No shared memory, no shuffles, no barriers; two programs of a chunk never talk."""
+    for one in compiled(architecture):
+        assert one.shared == 0 and "ttg.convert_layout" not in one.layouts, one.specialization.title
+        assert not any(re.search(r"\b(LDS|STS|SHFL|BAR)\b", line) for line in one.kernel.lines), one.specialization.title
+
+
+@by_architecture
+def test_nothing_is_contracted_approximated_or_flushed(architecture: int) -> None:
+    for one in compiled(architecture):
+        lines = [code_of(line) for line in one.ptx.splitlines()]
+        found = {match.group() for line in lines for match in FORBIDDEN.finditer(line)}
+        assert not found, (one.specialization.title, sorted(found))
+        assert any("mul.f32" in line or "mul.rn.f32" in line for line in lines)
+        machine = {match.group() for line in one.kernel.lines for match in CONTRACTED.finditer(line)}
+        assert not machine, (one.specialization.title, sorted(machine))
+
+
+@by_architecture
+def test_aligned_rows_are_moved_as_quads(architecture: int) -> None:
+    """As many loads and stores of 16 bytes as the storage types ask for."""
+    for one in compiled(architecture):
+        what = one.specialization
+        text = "\n".join(one.kernel.lines)
+        quads = [dtype.itemsize // 2 for dtype in (what.param, what.grad, *[what.state] * what.states)]
+        loads, stores = len(re.findall(r"LDG\.E(?:\.\w+)*\.128", text)), len(re.findall(r"STG\.E(?:\.\w+)*\.128", text))
+        assert loads == sum(quads) and stores == sum(quads) - quads[1], (what.title, loads, stores)

@@ -1,0 +1,140 @@
+"""What is compiled again: nothing but another rule or other storage types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from triton.backends.compiler import GPUTarget
+from triton.compiler import make_backend
+from triton.runtime.jit import JITFunction, create_function_from_signature
+
+from qlangevin.triton_kernels import step as kernels
+
+from ..core.kernels import DTYPES, Job, Step, settings
+from .launching import dtypes_of, make_tables
+
+MOST_IN_A_RUN = 3
+
+
+class Launches:
+    """Stands for the kernel; keeps the key that Triton would look each launch up by."""
+
+    def __init__(self, kernel: JITFunction[Any]) -> None:
+        self.backend = make_backend(GPUTarget("cuda", 90, 32))
+        self.bind = create_function_from_signature(kernel.signature, kernel.params, self.backend)
+        self.keys: set[str] = set()
+        self.grids: list[tuple[int, ...]] = []
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        self.grids.append(grid)
+
+        def launch(*args: Any, **options: Any) -> None:
+            _, specialization, rest = self.bind(*args, **options)
+            self.keys.add(f"{specialization} {rest}")
+
+        return launch
+
+
+@pytest.fixture
+def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
+    found = Launches(kernels.step_kernel)
+    monkeypatch.setattr(kernels, "step_kernel", found)
+    yield found
+
+
+def make_job(size: int, dtypes: tuple[str, str, str] = ("bfloat16",) * 3, states: int = 1, **others: Any) -> Job:
+    param, grad, state = (torch.zeros(size, dtype=DTYPES[name]) for name in dtypes)
+    return Job(param, grad, [state][:states], **others)
+
+
+def launch(step: Step, jobs: list[Job]) -> None:
+    kernels.launch_step(step.rule, dtypes_of(jobs[0]), make_tables(step, jobs))
+
+
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"lr": 1.0},
+    {"lr": 0.0},
+    {"lr": 16.0},
+    {"temperature": 1.0},
+    {"momentum": 0.9},
+    {"momentum": 1.0, "nesterov": True},
+    {"dampening": 1.0},
+    {"weight_decay": 1.0},
+    {"decoupled_weight_decay": 1.0},
+    *({"noise": kind, "temperature": 1.0} for kind in ("gaussian", "uniform", "rademacher")),
+    *({"grad_rounding": mode, "grad_resolution": 16.0} for mode in ("nearest", "stochastic", "floor", "dither")),
+    *({"update_rounding": mode, "update_resolution": 1.0} for mode in ("nearest", "stochastic", "floor", "dither")),
+    {"stochastic_param": True},
+    {"stochastic_state": True},
+]
+
+
+def test_a_change_of_options_compiles_nothing(launches: Launches) -> None:
+    for change in CHANGES:
+        launch(Step("momentum", [settings(**change)]), [make_job(100)])
+    assert len(launches.keys) == 1
+
+
+def test_a_change_of_tensors_steps_keys_and_places_compiles_nothing(launches: Launches) -> None:
+    step = Step("momentum", [settings()], (0.5,), chain=16)
+    for jobs in (
+        [make_job(1)],
+        [make_job(16)] * 16,
+        [make_job(4096 * 3 + 1, offset=2**35 + 1)],
+        [make_job(7), make_job(0), make_job(4097, key=2**64 - 1, noise=False)],
+        [make_job(5, steps=torch.tensor(2**32 - 3), compensation=0.5)],
+    ):
+        launch(step, jobs)
+    assert len(launches.keys) == 1 and {grid[0] for grid in launches.grids} == {1, 16, 4, 3}
+
+
+def test_the_tables_addresses_compile_nothing(launches: Launches) -> None:
+    """A table that lies on 16 bytes or not: a view of a larger one may do either."""
+    step, job = Step("momentum", [settings()]), make_job(20)
+    tables = make_tables(step, [job])
+    for shift in (0, 1):
+        moved = []
+        for table in tables:
+            buffer = torch.zeros(table.numel() + 32, dtype=table.dtype)
+            start = (-buffer.data_ptr() % 64) // buffer.element_size() + shift
+            moved.append(buffer[start : start + table.numel()].view(table.shape))
+            assert (moved[-1].data_ptr() % 16 == 0) == (shift == 0)
+        kernels.launch_step(step.rule, dtypes_of(job), kernels.Tables(*moved))
+    assert len(launches.keys) == 1
+
+
+def test_rules_that_share_a_kernel_compile_it_once(launches: Launches) -> None:
+    for rule in ("momentum", "cool_momentum"):
+        launch(Step(rule, [settings(momentum=0.5)]), [make_job(10)])
+    assert len(launches.keys) == 1
+
+
+def test_plain_does_not_depend_on_the_type_of_states_that_it_does_not_have() -> None:
+    assert len({kernels.specialize("plain", (torch.float32, torch.float32, state)) for state in DTYPES.values()}) == 1
+
+
+def test_an_ordinary_run_compiles_few_kernels(launches: Launches) -> None:
+    """Weights in bf16, norms and biases in binary32, gradients of either."""
+    mixtures = [("bfloat16",) * 3, ("float32",) * 3, ("float32", "bfloat16", "float32")]
+    for number in range(3):
+        for dtypes in mixtures:
+            step = Step("momentum", [settings(lr=1.0 / (number + 1), temperature=1.0, momentum=0.9)])
+            launch(step, [make_job(64 * (number + 1), dtypes, steps=torch.tensor(number))])
+    assert len(launches.keys) == MOST_IN_A_RUN
+
+
+def test_each_kernel_has_a_key_of_its_own(launches: Launches) -> None:
+    """So the keys do tell kernels apart."""
+    for rule, states in (("plain", 0), ("momentum", 1)):
+        for param in DTYPES:
+            for grad in DTYPES:
+                for state in ("float32", "bfloat16"):
+                    launch(Step(rule, [settings()]), [make_job(3, (param, grad, state), states)])
+    assert len(launches.keys) == 27

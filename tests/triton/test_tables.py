@@ -1,0 +1,74 @@
+"""The host's tables: chunks as csrc/core/plan.h makes them, rows as csrc/core/scalars.h lays them out in memory."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from qlangevin import reference, reference_rules
+from qlangevin.backends import hypers
+from qlangevin.triton_kernels import tables
+
+from ..core.cases import RULE_ROWS
+from ..core.kernels import settings
+from ..machine.layout import load_layout
+from ..machine.tools import MissingToolError
+
+CHUNK = tables.CHUNK.value
+
+
+def make_chunks(extents: list[tuple[int, int]]) -> list[list[int]]:
+    """make_chunks of plan.h, a tensor and its beginning each."""
+    chunks = []
+    for tensor, (size, offset) in enumerate(extents):
+        begin = 0
+        while begin < size:
+            chunks.append([tensor, begin])
+            begin += min(CHUNK - (offset + begin) % CHUNK, size - begin)
+    return chunks
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_chunks_end_at_multiples_of_the_index_in_the_unsharded_tensor(seed: int) -> None:
+    draw = random.Random(seed)
+    sizes, offsets = (0, 1, 8, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 50_000), (0, 1, CHUNK - 1, CHUNK, CHUNK + 5, 2**51 + 17)
+    extents = [(draw.choice(sizes), draw.choice(offsets)) for _ in range(draw.randrange(6))]
+    assert tables.make_chunks(extents).tolist() == make_chunks(extents)
+
+
+def test_bad_extents_are_refused() -> None:
+    for extent in ((-1, 0), (1, -1)):
+        with pytest.raises(ValueError, match="negative"):
+            tables.make_chunks([extent])
+
+
+@pytest.mark.parametrize("name", RULE_ROWS)
+def test_rows_lie_in_memory_as_those_of_the_native_code(name: str) -> None:
+    try:
+        layout = load_layout()
+    except MissingToolError as error:
+        pytest.skip(str(error))
+    rule, own = RULE_ROWS[name]
+    changes = {"temperature": 0.3, "weight_decay": 0.1, "noise": "uniform", "grad_rounding": "dither", "grad_resolution": 64.0}
+    for number, stochastic in enumerate((False, True)):
+        h = settings(**own, **changes, update_rounding="floor", stochastic_param=stochastic, stochastic_state=not stochastic)
+        row = reference.make_row(reference_rules.RULES[rule], h, 0.37, 2**32 - 1, 2**32 - 5)
+        row = reference.replace(row, common=reference.replace(row.common, compensation=0.5))
+        wanted = layout.make_row(rule, h, 0.37, 2**32 - 1, 2**32 - 5, 0.5)
+        found = tables.make_rows(layout.kernel_of(rule), [row, row])
+        assert found.shape == (2, len(wanted) // 4) and found.dtype == torch.int32, number
+        assert bytes(found[1].numpy().tobytes()) == wanted
+
+
+def test_the_codes_are_those_of_the_native_code() -> None:
+    assert tables.NOISE_CODES == hypers.NOISE_CODES and tables.ROUNDING_CODES == hypers.ROUNDING_CODES
+
+
+def test_keys_of_64_bits_fit_their_table() -> None:
+    (row,) = tables.make_tensors([tables.Part(2**47 - 16, 5, 2**51, 2**64 - 1, 3, True, (16, 32))]).tolist()
+    assert row == [2**47 - 16, 5, 2**51, -1, 3, 1, 16, 32, 0, 0]
+    assert tables.make_tensors([]).shape == (0, tables.TENSOR_WORDS.value)

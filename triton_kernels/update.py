@@ -1,0 +1,148 @@
+"""The step of the elements of a row, every stage once: the mirror of ``csrc/core/update.h``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+
+from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, noise_value
+from .rounding import OFF, draws_bits, quantize
+from .rules import accumulate, displace, finish, site_of
+
+# --- scalars.h --------------------------------------------------------------------------------------------------------
+
+
+class Scalars(NamedTuple):
+    """What every rule needs of one step; absent stages are marked by 0 or OFF and skipped."""
+
+    grad_multiplier: tl.tensor
+    weight_decay: tl.tensor
+    lr: tl.tensor
+    decoupled_weight_decay: tl.tensor
+    noise_scale: tl.tensor
+    compensation: tl.tensor
+    grad_resolution: tl.tensor
+    grad_spacing: tl.tensor
+    update_resolution: tl.tensor
+    update_spacing: tl.tensor
+    noise: tl.tensor
+    grad_rounding: tl.tensor
+    update_rounding: tl.tensor
+    stochastic_param: tl.tensor
+    stochastic_state: tl.tensor
+
+
+class Row(NamedTuple):
+    """The scalars of one group at one step."""
+
+    common: Scalars
+    rule: NamedTuple
+    step: tl.tensor
+    chain: tl.tensor
+
+
+# --- update.h ---------------------------------------------------------------------------------------------------------
+
+
+class Element(NamedTuple):
+    """The values of a row's elements. displacement: before it is quantized; delta: after, without noise that is added to it."""
+
+    param: tl.tensor
+    grad: tl.tensor
+    states: tuple[tl.tensor, ...]
+    displacement: tl.tensor
+    delta: tl.tensor
+
+
+@triton.jit
+def unscale(s, g):
+    """g * grad_multiplier."""
+    return g * s.grad_multiplier
+
+
+@triton.jit
+def quantize_grad(s, g, draws):
+    """The gradient's grid."""
+    if s.grad_rounding != OFF:
+        half = tl.zeros_like(g).to(tl.uint32)
+        if draws_bits(s.grad_rounding):
+            half = draw_halves(draws, GRAD_QUANTIZER)
+        g = quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half)
+    return g
+
+
+@triton.jit
+def add_weight_decay(s, g, param):
+    """Coupled decay."""
+    if s.weight_decay != 0.0:
+        g = g + param * s.weight_decay
+    return g
+
+
+@triton.jit
+def compensate(s, delta):
+    """The compensation term."""
+    if s.compensation != 0.0:
+        delta = delta + delta * s.compensation
+    return delta
+
+
+@triton.jit
+def quantize_update(s, delta, draws):
+    """The displacement's grid."""
+    if s.update_rounding != OFF:
+        half = tl.zeros_like(delta).to(tl.uint32)
+        if draws_bits(s.update_rounding):
+            half = draw_halves(draws, UPDATE_QUANTIZER)
+        delta = quantize(delta, s.update_rounding, s.update_resolution, s.update_spacing, half)
+    return delta
+
+
+@triton.jit
+def scaled_noise(s, noise):
+    """Noise in the unit of its site."""
+    return noise * s.noise_scale
+
+
+@triton.jit
+def moving_noise(RULE: tl.constexpr, row, noise):
+    """The noise as it moves the parameter in this step."""
+    noise = scaled_noise(row.common, noise)
+    if site_of(RULE) == "velocity":
+        noise = noise * row.rule.displacement_factor
+    return noise
+
+
+@triton.jit
+def move_param(s, param, delta):
+    """Decoupled decay, then the displacement."""
+    if s.decoupled_weight_decay != 0.0:
+        param = param - param * s.decoupled_weight_decay
+    return param + delta
+
+
+@triton.jit
+def update(RULE: tl.constexpr, row, draws, noisy, e):
+    """The new values, in binary32. noisy: the tensor takes noise and noise_scale > 0."""
+    s = row.common
+    g = unscale(s, e.grad)
+    g = quantize_grad(s, g, draws)
+    g = add_weight_decay(s, g, e.param)
+    states = accumulate(RULE, row.rule, g, e.states)
+    if site_of(RULE) == "velocity":
+        velocity = states[0]
+        if noisy:
+            velocity = velocity + scaled_noise(s, noise_value(s.noise, draws))
+        states = (velocity,) + states[1:]  # noqa: RUF005  # Triton has no star in a tuple
+    delta = displace(RULE, row.rule, g, states)
+    delta = compensate(s, delta)
+    displacement = delta
+    delta = quantize_update(s, delta, draws)
+    quantized = delta
+    if site_of(RULE) == "displacement":  # noqa: SIM102  # one condition is known when a kernel is compiled
+        if noisy:
+            delta = delta + scaled_noise(s, noise_value(s.noise, draws))
+    states = finish(RULE, row.rule, delta, states)
+    return Element(move_param(s, e.param, delta), g, states, displacement, quantized)
