@@ -36,17 +36,17 @@ class Backend(Protocol):
 
 
 class TritonBackend:
-    """The mirror that runs where nothing is compiled; not written yet."""
+    """The mirror that runs where nothing is compiled; its kernels stand in triton_kernels, what hands them tensors does not yet."""
 
     name = "triton"
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Always a reason."""
-        return "this version of qlangevin has no Triton kernels yet"
+        return "this version of qlangevin has Triton kernels, but no backend that hands them tensors yet"
 
     def make_plan(self, bucket: Bucket) -> Plan:
         """Never."""
-        raise BackendError("this version of qlangevin has no Triton kernels yet")
+        raise BackendError("this version of qlangevin has Triton kernels, but no backend that hands them tensors yet")
 
     def counts_on_device(self, device: torch.device) -> bool:
         """Never."""
