@@ -36,7 +36,7 @@ class Backend(Protocol):
 
 
 class TritonBackend:
-    """The mirror that runs where nothing is compiled; its kernels stand in triton_kernels, what hands them tensors does not yet."""
+    """The mirror that runs where nothing is compiled; its kernels stand in triton_kernels, but nothing hands them tensors yet."""
 
     name = "triton"
 
