@@ -115,6 +115,8 @@ class Execution:
         """Whether this is the step that checkpoint tools take to build the states: the first, lr 0, all gradients 0."""
         if self.has_stepped or any(values["lr"] != 0.0 or values.get("device_lr") is not None for values in step_input.hypers):
             return False
+        if self.gpu is not None and cuda.is_capturing(self.gpu):  # the host may not ask
+            return False
         fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
         return fresh and not any(bool(grad.any()) for grad in step_input.grads)
 
