@@ -10,7 +10,7 @@ import torch
 pytest.importorskip("triton")
 
 from qlangevin import reference, reference_rules
-from qlangevin.backends import hypers
+from qlangevin.backends import native_form
 from qlangevin.triton_kernels import tables
 
 from ..core.cases import RULE_ROWS
@@ -65,7 +65,7 @@ def test_rows_lie_in_memory_as_those_of_the_native_code(name: str) -> None:
 
 
 def test_the_codes_are_those_of_the_native_code() -> None:
-    assert tables.NOISE_CODES == hypers.NOISE_CODES and tables.ROUNDING_CODES == hypers.ROUNDING_CODES
+    assert tables.NOISE_CODES == native_form.NOISE_CODES and tables.ROUNDING_CODES == native_form.ROUNDING_CODES
 
 
 def test_keys_of_64_bits_fit_their_table() -> None:
