@@ -21,7 +21,7 @@ FOREIGN = re.compile(r"(?<![\w.$}])/(?:work|tmp|home|root|Users|mnt|data|opt)(?:
 
 def without_paths(text: str) -> str:
     """The text without the folders of this machine."""
-    return FOREIGN.sub("<folder>", text.replace(str(ROOT), "<root>").replace(sys.prefix, "<python>"))
+    return FOREIGN.sub("<folder>", text.replace(sys.prefix, "<python>").replace(str(ROOT), "<root>"))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -84,6 +83,5 @@ def compile_kernel(specialization: Specialization, architecture: int) -> Compile
 
 
 def compile_all(specializations: Sequence[Specialization], architecture: int) -> list[Compiled]:
-    """Several kernels, on all processors."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda one: compile_kernel(one, architecture), specializations))
+    """Several kernels, one after another: Python 3.11's parser, which Triton calls, fails now and then in several threads."""
+    return [compile_kernel(one, architecture) for one in specializations]
