@@ -9,16 +9,12 @@
 #include "watch.h"
 
 namespace py = pybind11;
-using ql::cpu::Storage;
 
 namespace {
 
 using ql::pointer_of;
 using ql::pointers_of;
-
-Storage storage_of(const std::string& name) {
-  return static_cast<Storage>(ql::storage_index(name));
-}
+using ql::storage_of;
 
 ql::cpu::Tensor tensor_of(const py::dict& facts) {
   ql::cpu::Tensor tensor{};

@@ -13,8 +13,6 @@ namespace py = pybind11;
 namespace ql {
 namespace {
 
-using cuda::Storage;
-
 cuda::Tensor tensor_of(const py::dict& facts, bool counts_on_device) {
   cuda::Tensor tensor{};
   tensor.param = pointer_of<char>(facts["param"]);
@@ -34,9 +32,9 @@ std::unique_ptr<cuda::Plan> make_plan(const std::string& rule, const std::vector
                                       int device, int32_t groups, bool counts_on_device) {
   if (storage.size() != 3) throw std::invalid_argument("storage names the types of param, grad and state");
   cuda::Description description{rule, {}, {}, {}, device, groups, {}, {}, {}};
-  description.param = static_cast<Storage>(storage_index(storage[0]));
-  description.grad = static_cast<Storage>(storage_index(storage[1]));
-  description.state = static_cast<Storage>(storage_index(storage[2]));
+  description.param = storage_of(storage[0]);
+  description.grad = storage_of(storage[1]);
+  description.state = storage_of(storage[2]);
   for (const py::handle item : tensors) {
     const auto facts = py::reinterpret_borrow<py::dict>(item);
     description.tensors.push_back(tensor_of(facts, counts_on_device));

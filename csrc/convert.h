@@ -7,15 +7,15 @@
 #include <string>
 #include <vector>
 
+#include "core/round.h"
 #include "watch.h"
 
 namespace ql {
 
-// The place of a storage type's name in each backend's Storage.
-inline int storage_index(const std::string& name) {
-  if (name == "float32") return 0;
-  if (name == "bfloat16") return 1;
-  if (name == "float16") return 2;
+inline Storage storage_of(const std::string& name) {
+  if (name == "float32") return Storage::float32;
+  if (name == "bfloat16") return Storage::bfloat16;
+  if (name == "float16") return Storage::float16;
   throw std::invalid_argument("storage type '" + name + "' is not one of: float32, bfloat16, float16");
 }
 

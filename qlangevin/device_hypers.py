@@ -15,7 +15,7 @@ from torch import Tensor
 from . import hyper
 from .backends import cuda
 from .errors import HyperparameterError
-from .group_hypers import resolve_group, resolve_groups
+from .group_hypers import naming_group, resolve_group, resolve_groups
 from .quantizers import AdaptiveResolution, CalibratedResolution, Grid
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ def resolve(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list[dict[s
     resolved = []
     for index in indices:
         group = optimizer.param_groups[index]
-        try:
+        with naming_group(index):
             resolved.append(resolve_one(optimizer, group, index))
-        except HyperparameterError as error:
-            raise HyperparameterError(f"{error} (param group {index})") from None
     return resolved
 
 

@@ -14,7 +14,7 @@ from . import buckets, device_hypers, hyper
 from .backends import Plan, choose_backend, cuda, step_plans
 from .backends.plan import DeviceSide, StepInput
 from .buckets import Bucket, Item
-from .errors import TensorError
+from .errors import BackendError, TensorError
 from .group_hypers import GroupHypers, resolve_groups
 from .metrics import Observed, ObservedTensor, unless_skipped
 from .reference_rules import RULES
@@ -110,6 +110,21 @@ class Execution:
             self.overrun.check()
         found = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
         return DeviceSide(*found, None if self.overrun is None else self.overrun.flag)
+
+    def check_capture(self, side: DeviceSide | None) -> None:
+        """Refuses to become a part of a graph whose replays would not be steps.
+
+        Raises:
+            BackendError: the host counts the steps, or has to know something of the device.
+        """
+        if not any(cuda.is_capturing(plan.device) for plan in self.plans if isinstance(plan, cuda.CudaPlan)):
+            return
+        if not self.counts_on_device:
+            raise BackendError(
+                "a step in a graph would repeat its noise at each replay: capture needs capturable=True from the start"
+            )
+        if side is None:
+            raise BackendError("a step in a graph needs all tensors on one GPU, and no AdaptiveResolution: the host would wait")
 
     def only_builds_state(self, step_input: StepInput) -> bool:
         """Whether this is the step that checkpoint tools take to build the states: the first, lr 0, all gradients 0."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -95,11 +96,18 @@ def resolve_groups(optimizer: LangevinOptimizer, indices: Iterable[int]) -> list
         if any(hyper.needs_step(group[name]) for name in fields):
             taken = steps_taken(optimizer) if taken is None else taken
             step += taken[index]
-        try:
+        with naming_group(index):
             resolved.append(resolve_group(optimizer, group, step))
-        except HyperparameterError as error:
-            raise HyperparameterError(f"{error} (param group {index})") from None
     return resolved
+
+
+@contextmanager
+def naming_group(index: int) -> Iterator[None]:
+    """Adds the group to what a refused hyper-parameter is told with."""
+    try:
+        yield
+    except HyperparameterError as error:
+        raise HyperparameterError(f"{error} (param group {index})") from None
 
 
 def resolve_group(optimizer: LangevinOptimizer, group: dict[str, Any], step: int) -> dict[str, Any]:

@@ -20,7 +20,7 @@ Facts = dict[str, Any]
 
 def read(file: Path) -> Facts:
     """A JSON file's values; none where there is no file."""
-    return json.loads(file.read_text()) if file.is_file() else {}  # type: ignore[no-any-return]
+    return json.loads(file.read_text()) if file.is_file() else {}  # type: ignore[no-any-return]  # a dict by how it was written
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -16,6 +16,9 @@ struct Float16 {
   using Bits = uint16_t;
 };
 
+// The same, where the type is a value.
+enum class Storage : int { float32 = 0, bfloat16 = 1, float16 = 2 };
+
 template <class L>
 QL_HD typename L::F widen(Float32, typename L::U bits) {
   return L::float_of(bits);

@@ -4,12 +4,11 @@
 #include <cstdint>
 
 #include "../core/plan.h"
+#include "../core/round.h"
 
 namespace ql::cpu {
 
 constexpr int kMaxStateTensors = 4;
-
-enum class Storage : int { float32 = 0, bfloat16 = 1, float16 = 2 };
 
 // What stays the same from step to step.
 struct Tensor {

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "../core/draw.h"
 #include "../core/norm.h"
@@ -94,17 +96,42 @@ QL_HD void store_one(T* address, T value) {
 #endif
 }
 
+// A quad of which a neighbouring lane reads a part as well.
+QL_HD Quad load_quad_around(const char* address) {
 #if defined(__CUDA_ARCH__)
-// Memory of which the neighbouring lane reads a part as well.
-__device__ __forceinline__ Quad load_shared_quad(const void* address) {
-  const uint4 found = __ldca(static_cast<const uint4*>(address));
+  const uint4 found = __ldca(reinterpret_cast<const uint4*>(address));
   return {{found.x, found.y, found.z, found.w}};
+#else
+  Quad quad;
+  memcpy(&quad, address, sizeof(quad));
+  return quad;
+#endif
 }
 
-__device__ __forceinline__ uint32_t from_lane_before(uint32_t word) {
-  return __shfl_up_sync(0xFFFFFFFFu, word, 1);
-}
+#if !defined(__CUDACC__)
+// What the lane before handed on, in the order in which it did: on the host it has run to its end by now.
+struct HostHandedOn {
+  std::vector<uint32_t> words;
+  size_t next = 0;
+  int thread = -1;
+};
+inline thread_local HostHandedOn host_handed_on;
 #endif
+
+// In lane 0 no word that counts. Every lane of the warp calls it, equally often.
+QL_HD uint32_t hand_on(uint32_t word) {
+#if defined(__CUDA_ARCH__)
+  return __shfl_up_sync(0xFFFFFFFFu, word, 1);
+#elif !defined(__CUDACC__)
+  HostHandedOn& all = host_handed_on;
+  const int thread = place().thread;
+  if (all.thread != thread) all.thread = thread, all.next = 0;
+  if (thread % kWarp == 0) all.words.resize(all.next + 1);
+  return std::exchange(all.words.at(all.next++), word);
+#else
+  return word;
+#endif
+}
 
 // The upper halves of two words, the first of them below.
 QL_HD uint32_t join_upper(uint32_t first, uint32_t second) {

@@ -10,8 +10,6 @@
 
 namespace ql::cuda {
 
-enum class Storage : int { float32 = 0, bfloat16 = 1, float16 = 2 };
-
 // What stays the same from step to step; in the device's memory, as everything that these structs point to.
 struct Tensor {
   char* param;

@@ -2,11 +2,6 @@
 // not; element by element where a tensor begins or ends inside the group.
 #pragma once
 
-#if !defined(__CUDACC__)
-#include <utility>
-#include <vector>
-#endif
-
 #include "../core/round.h"
 #include "lanes.h"
 
@@ -35,42 +30,6 @@ struct Packed {
 struct Range {
   int from, to;
 };
-
-// A quad of which a neighbouring lane reads a part as well.
-QL_HD Quad load_quad_around(const char* address) {
-#if defined(__CUDA_ARCH__)
-  return load_shared_quad(address);
-#else
-  Quad quad;
-  memcpy(&quad, address, sizeof(quad));
-  return quad;
-#endif
-}
-
-#if !defined(__CUDACC__)
-// What the lane before handed on, in the order in which it did: on the host it has run to its end by now.
-struct HostHandedOn {
-  std::vector<uint32_t> words;
-  size_t next = 0;
-  int thread = -1;
-};
-inline thread_local HostHandedOn host_handed_on;
-#endif
-
-// In lane 0 no word that counts. Every lane of the warp calls it, equally often.
-QL_HD uint32_t hand_on(uint32_t word) {
-#if defined(__CUDA_ARCH__)
-  return from_lane_before(word);
-#elif !defined(__CUDACC__)
-  HostHandedOn& all = host_handed_on;
-  const int thread = place().thread;
-  if (all.thread != thread) all.thread = thread, all.next = 0;
-  if (thread % kWarp == 0) all.words.resize(all.next + 1);
-  return std::exchange(all.words.at(all.next++), word);
-#else
-  return word;
-#endif
-}
 
 // The bytes from the multiple of 16 before an address to it.
 QL_HD uint32_t shift_of(const char* address) {

@@ -135,7 +135,7 @@ struct Memory {
       states[k] = reach.begin_of<S>(tensor.states[k]);
       address |= address_bits(states[k]);
     }
-    aligned = (address & 15u) == 0 ? 1u : 0u;
+    aligned = move_of(address) == Move::aligned ? 1u : 0u;
   }
   QL_HD Move whole() const { return aligned != 0 ? Move::aligned : Move::shifted; }
   QL_HD Loaded<Rule, P, G, S> load(const Lane& lane) const {

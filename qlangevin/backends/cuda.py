@@ -57,8 +57,8 @@ def stream_of(device: torch.device) -> int:
 
 
 def is_capturing(device: torch.device) -> bool:
-    """Whether the caller's current stream is being captured into a graph."""
-    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    """Whether the caller's current stream on a GPU is being captured into a graph."""
+    return bool(find_module(device).is_capturing(stream_of(device)))
 
 
 def address_of(tensor: Tensor | None) -> int:

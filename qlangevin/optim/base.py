@@ -13,6 +13,7 @@ from .. import buckets, clipping, device_hypers, displacements, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
 from ..executions import Executions
+from ..group_hypers import naming_group
 from ..metrics import Metrics, Observed, Sampler, summarize
 from ..scalar_values import is_integer
 from ..seeding import choose_seed
@@ -110,15 +111,13 @@ class LangevinOptimizer(Optimizer):
 
     def _check_group(self, index: int) -> None:
         group = self.param_groups[index]
-        try:
+        with naming_group(index):
             self.rule_of(group)
             self.resolve(group, 1)
             for param in group["params"]:
                 buckets.state_dtype_for(param, group["state_dtype"])
             if len(set(map(id, group["params"]))) != len(group["params"]):
                 raise HyperparameterError("params contains the same parameter twice")
-        except HyperparameterError as error:
-            raise HyperparameterError(f"{error} (param group {index})") from None
         hyper.check_uniform((self.param_groups[0], group))
         for ordinal, param in enumerate(group["params"]):
             if param.device.type != "meta":  # a model may be materialized after its optimizer is made
@@ -158,6 +157,7 @@ class LangevinOptimizer(Optimizer):
         if execution is None:  # no gradient anywhere
             return
         side = execution.device_side(self)
+        execution.check_capture(side)
         if side is None and found_inf is not None and bool(found_inf.item()):
             return
         inverse_scale = 1.0 if side is not None else clipping.invert_scale(getattr(self, "grad_scale", None))

@@ -108,20 +108,22 @@ def make_plan(rule: str, jobs: Sequence[Job], path: str = "auto") -> Any:
     """A native plan that points into the jobs' memory: keep them alive."""
     first = jobs[0]
     storage = [name_of(first.param), name_of(first.grad), name_of(first.states[0]) if first.states else "float32"]
-    facts = [
-        {
-            "param": job.param.data_ptr(),
-            "states": [state.data_ptr() for state in job.states],
-            "size": job.param.numel(),
-            "offset": job.offset,
-            "key": job.key,
-            "noise": job.noise,
-            "group": job.group,
-            "step": job.steps.data_ptr(),
-        }
-        for job in jobs
-    ]
-    return _native.CpuPlan(rule, storage, facts, path)
+    return _native.CpuPlan(rule, storage, list(map(describe, jobs, range(len(jobs)))), path)
+
+
+def describe(job: Job, place: int) -> dict[str, Any]:
+    """A plan's facts about a tensor; only the GPU's plans read its place."""
+    return {
+        "param": job.param.data_ptr(),
+        "states": [state.data_ptr() for state in job.states],
+        "size": job.param.numel(),
+        "offset": job.offset,
+        "key": job.key,
+        "noise": job.noise,
+        "group": job.group,
+        "step": job.steps.data_ptr(),
+        "place": place,
+    }
 
 
 def make_input(step: Step, jobs: Sequence[Job], threads: int = 1) -> Any:

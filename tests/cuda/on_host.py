@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qlangevin import _native  # registers the types that the other module takes
 from qlangevin.reference import STATISTICS
-from tests.core.kernels import Job, Step, make_hyper, name_of
+from tests.core.kernels import Job, Step, describe, make_hyper, name_of
 
 try:
     from qlangevin import _gpu_on_host as gpu
@@ -89,21 +89,6 @@ class Plan:
         count = len(STATISTICS)
         found: list[list[float]] = self.statistics[begin : begin + count * len(self.jobs)].view(-1, count).tolist()
         return found
-
-
-def describe(job: Job, place: int) -> dict[str, Any]:
-    """A plan's facts about a tensor."""
-    return {
-        "param": job.param.data_ptr(),
-        "states": [state.data_ptr() for state in job.states],
-        "size": job.param.numel(),
-        "offset": job.offset,
-        "key": job.key,
-        "noise": job.noise,
-        "group": job.group,
-        "step": job.steps.data_ptr(),
-        "place": place,
-    }
 
 
 def storage_of(jobs: Sequence[Job]) -> list[str]:

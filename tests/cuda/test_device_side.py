@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from qlangevin import HyperparameterError
+from qlangevin import BackendError, HyperparameterError
 from qlangevin.backends import cuda
 from qlangevin.optim import SGLD, QuantizedSGD
 from qlangevin.optim.base import LangevinOptimizer
@@ -199,6 +199,30 @@ def test_what_cannot_be_left_to_the_device_is_refused(arguments: dict[str, Any],
     with pytest.raises(HyperparameterError, match=message):
         optimizer.step()
     assert all(a.equal(b) for a, b in zip(before, optimizer.param_groups[0]["params"], strict=True))
+
+
+def test_a_step_that_counts_on_the_host_is_no_part_of_a_graph(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for capturable in (False, True):
+        optimizer = SGLD(make_params(), 0.1, temperature=1.0, momentum=0.9, seed=3, capturable=capturable)
+        run(optimizer, range(1, 2))
+        before = values_of(optimizer)
+        with monkeypatch.context() as patched:
+            patched.setattr(cuda, "stream_of", lambda device: 1)  # which stands for one that is being captured
+            with contextlib.nullcontext() if capturable else pytest.raises(BackendError, match="capturable=True"):
+                optimizer.step()
+        assert all(a.equal(b) for a, b in zip(values_of(optimizer), before, strict=True)) is not capturable
+
+
+def test_what_the_host_decides_is_no_part_of_a_graph(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid(AdaptiveResolution())
+    optimizer = QuantizedSGD(make_params(), 0.1, momentum=0.9, update_quantizer=grid, compensation=None, seed=3)
+    optimizer.found_inf = torch.tensor(0.0)  # type: ignore[attr-defined]  # the device counts
+    run(optimizer, range(1, 2))
+    before = values_of(optimizer)
+    monkeypatch.setattr(cuda, "stream_of", lambda device: 1)
+    with pytest.raises(BackendError, match="AdaptiveResolution"):
+        optimizer.step()
+    assert all(a.equal(b) for a, b in zip(values_of(optimizer), before, strict=True))
 
 
 def test_without_memory_for_the_plan_nothing_changes(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:

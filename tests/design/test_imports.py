@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
     "state": {"torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "reference_rules"},
     "optim": {
         "torch", "errors", "hyper", "quantizers", "scalar_values", "schedules", "buckets", "seeding", "backends",
-        "executions", "clipping", "device_hypers", "displacements", "metrics", "state",
+        "executions", "group_hypers", "clipping", "device_hypers", "displacements", "metrics", "state",
     },
     "selftest": {"torch", "errors", "quantizers", "schedules", "reference", "reference_numbers", "backends", "optim"},
     "": {"errors", "quantizers", "schedules", "thermostat", "optim"},

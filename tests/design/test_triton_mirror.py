@@ -124,7 +124,7 @@ def test_the_constants() -> None:
             assert number(file, name.upper()) == int(value)
     hexadecimal = re.compile(r"0x1\.[0-9a-f]+p-\d+")
     assert sorted(hexadecimal.findall(draw)) == sorted(hexadecimal.findall(header("normal.h")))
-    storage = re.search(r"enum class Storage : int \{([^}]*)\}", read("csrc/cuda/kernel.h"))
+    storage = re.search(r"enum class Storage : int \{([^}]*)\}", header("round.h"))
     assert storage is not None
     for name, value in re.findall(r"(\w+) = (\d+)", storage[1]):
         assert number("rounding.py", name.upper()) == int(value)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qlangevin.backends.cuda import stream_of
 from qlangevin.reference import STATISTICS
-from tests.core.kernels import Job, Step, make_hyper, name_of
+from tests.core.kernels import Job, Step, describe, make_hyper, name_of
 from tests.core.test_parity import guard
 
 from .device import DEVICE, module
@@ -134,18 +134,3 @@ class DevicePlan:
     def square_grads(self, step: Step) -> list[float]:
         """The sum of squares of each gradient."""
         return list(self.module.cuda_square_grads((self.plan, self.make_input(step), 0, 0), self.make_common()))
-
-
-def describe(job: Job, place: int) -> dict[str, Any]:
-    """A plan's facts about a tensor."""
-    return {
-        "param": job.param.data_ptr(),
-        "states": [state.data_ptr() for state in job.states],
-        "size": job.param.numel(),
-        "offset": job.offset,
-        "key": job.key,
-        "noise": job.noise,
-        "group": job.group,
-        "step": job.steps.data_ptr(),
-        "place": place,
-    }

@@ -20,7 +20,7 @@ from tests.core.kernels import DTYPES, Job, Step, settings
 from .binaries import Kernel, load_binaries
 from .launch import Launch, Placement
 from .layout import Layout, load_layout
-from .pipes import INTEGER_PER_BYTE, PIPES, TOTAL_PER_BYTE, pipe_of
+from .pipes import INTEGER_PER_BYTE, PIPES, TOTAL_PER_BYTE, pipe_of, resident_warps
 from .tools import ROOT
 from .warp import Program
 
@@ -120,6 +120,19 @@ def read_table(path: Path = TABLE) -> dict[str, dict[str, Any]]:
 def room(byte_count: int) -> tuple[float, float]:
     """The instructions for an element, all and integer ones, that take as long as its bytes."""
     return TOTAL_PER_BYTE * byte_count, INTEGER_PER_BYTE * byte_count
+
+
+def list_growth(title: str, found: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Which counts of a kernel grew over the table's, all instructions or the integer ones, and whether fewer warps fit."""
+    grown = []
+    for path, counts in found["paths"].items():
+        for column in ("total", "integer"):
+            old, new = known["paths"][path][COLUMNS.index(column)], counts[COLUMNS.index(column)]
+            if new > old:  # eighths: exact
+                grown.append(f"{title}, {path}: {column} {old} -> {new}")
+    if resident_warps(found["registers"]) < resident_warps(known["registers"]):
+        grown.append(f"{title}: fewer warps fit, {known['registers']} -> {found['registers']} registers")
+    return grown
 
 
 def main() -> None:

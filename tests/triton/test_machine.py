@@ -14,8 +14,7 @@ pytest.importorskip("triton")
 
 from ..core.cases import FACTORS, FULL, Case, all_pairs
 from ..core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
-from ..machine.instructions import COLUMNS, read_table
-from ..machine.pipes import resident_warps
+from ..machine.instructions import list_growth, read_table
 from ..machine.tools import MissingToolError, find
 from .compiled import Compiled, Specialization, compile_all, compile_kernel, list_specializations
 from .machine import ARCHITECTURE, OWN_TABLE, PAGE, TritonLaunch, count_kernel, program_of, write_page
@@ -32,7 +31,6 @@ MATRIX: dict[str, tuple[Any, ...]] = {name: values for name, values in FACTORS.i
 }
 RANDOM_CASES = 3000 if FULL else 150
 SPECIALIZATIONS = list_specializations()
-ROUNDED = 1e-9
 
 
 @pytest.fixture(autouse=True)
@@ -139,13 +137,7 @@ def test_no_kernel_takes_more_instructions_than_the_table_says(kernels: dict[Spe
     with np.errstate(all="ignore"):
         for one, compiled in kernels.items():
             counted, known = count_kernel(compiled), table[one.title]
-            for path, counts in counted["paths"].items():
-                for column in ("total", "integer"):
-                    old, new = known["paths"][path][COLUMNS.index(column)], counts[COLUMNS.index(column)]
-                    if new > old + ROUNDED:
-                        found.append(f"{one.title}, {path}: {column} {old} -> {new}")
-            if resident_warps(counted["registers"]) < resident_warps(known["registers"]):
-                found.append(f"{one.title}: fewer warps fit, {known['registers']} -> {counted['registers']} registers")
+            found += list_growth(one.title, counted, known)
     assert not found, "\n".join(found)
 
 
