@@ -201,7 +201,12 @@ py::object Watch::read(const py::tuple& seen, const py::list& groups, const py::
 }
 
 void bind_watch(py::module_& module) {
-  py::class_<Addresses>(module, "Addresses")
+  py::class_<Addresses>(module, "Addresses", py::buffer_protocol())
+      .def_buffer([](Addresses& all) {
+        const auto count = static_cast<py::ssize_t>(all.values.size());
+        return py::buffer_info(all.values.data(), sizeof(void*), py::format_descriptor<uint64_t>::format(), 1, {count},
+                               {static_cast<py::ssize_t>(sizeof(void*))});
+      })
       .def("__len__", [](const Addresses& all) { return all.values.size(); })
       .def("__getitem__", [](const Addresses& all, size_t i) { return reinterpret_cast<uintptr_t>(all.values.at(i)); })
       .def("__setitem__",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import hyper
-from .backends import cuda
+from .backends.device import NUMBERS, is_device
 from .errors import HyperparameterError
 from .group_hypers import naming_group, resolve_group, resolve_groups
 from .quantizers import AdaptiveResolution, CalibratedResolution, Grid
@@ -26,7 +26,7 @@ ON_DEVICE = ("lr", "temperature")  # that the device can read
 
 def is_on_device(value: Any) -> bool:
     """Whether a value is a tensor that the host does not read."""
-    return isinstance(value, Tensor) and cuda.find_module(value.device) is not None
+    return isinstance(value, Tensor) and is_device(value.device)
 
 
 def find_dynamic(optimizer: LangevinOptimizer) -> Callable[[Any], bool]:
@@ -79,7 +79,7 @@ def resolve_one(optimizer: LangevinOptimizer, group: dict[str, Any], index: int)
 def check_numbers(group: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Refuses tensors on the device that it cannot read, or that something else follows from."""
     for name, tensor in tensors.items():
-        if tensor.ndim != 0 or tensor.dtype not in cuda.NUMBERS:
+        if tensor.ndim != 0 or tensor.dtype not in NUMBERS:
             told = f"got {tuple(tensor.shape)}, {tensor.dtype}"
             raise HyperparameterError(f"{name.removeprefix('device_')} must be a 0-dim tensor of float32 or float64, {told}")
     grid = group["update_quantizer"]
@@ -99,9 +99,9 @@ class Overrun:
         self.seen = torch.zeros((), dtype=torch.int32, device="cpu", pin_memory=device.type != "cpu")
         self.seen_number = ctypes.c_int32.from_address(self.seen.data_ptr())  # its value, without torch, which could wait
 
-    def look(self) -> None:
-        """Asks the device without waiting for it."""
-        if not cuda.is_capturing(self.flag.device):
+    def look(self, is_capturing: bool) -> None:
+        """Asks the device without waiting for it; not from inside of a graph, whose replays would write memory of the host."""
+        if not is_capturing:
             self.seen.copy_(self.flag, non_blocking=True)
 
     def check(self, waits: bool = False) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from . import buckets, device_hypers, hyper
-from .backends import Plan, choose_backend, cuda, step_plans
+from .backends import Plan, choose_backend, step_plans
+from .backends.device import DevicePlan, one_device
 from .backends.plan import DeviceSide, StepInput
 from .buckets import Bucket, Item
 from .errors import BackendError, TensorError
@@ -50,10 +51,11 @@ class Execution:
         self.buckets = made
         self.plans = plans
         self.counts_on_device = any(bucket.counts_on_device for bucket in made)
-        self.gpu = cuda.one_device(plans)
+        self.gpu = one_device(plans)
         self.overrun: device_hypers.Overrun | None = None
         self.watch = Watch(made, idle, optimizer)
-        how = (device_hypers.resolve, device_hypers.find_dynamic(optimizer)) if self.counts_on_device else ()
+        leaves = self.counts_on_device and self.gpu is not None  # several devices: the host asks each for its steps
+        how = (device_hypers.resolve, device_hypers.find_dynamic(optimizer)) if leaves else ()
         self.hypers = GroupHypers(optimizer, *how)
         self.has_stepped = False
         self.grads: tuple[list[Tensor], MutableSequence[int]] | None = None
@@ -111,13 +113,17 @@ class Execution:
         found = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
         return DeviceSide(*found, None if self.overrun is None else self.overrun.flag)
 
+    def is_capturing(self) -> bool:
+        """Whether the coming step becomes a part of a graph."""
+        return any(plan.is_capturing() for plan in self.plans if isinstance(plan, DevicePlan))
+
     def check_capture(self, side: DeviceSide | None) -> None:
         """Refuses to become a part of a graph whose replays would not be steps.
 
         Raises:
             BackendError: the host counts the steps, or has to know something of the device.
         """
-        if not any(cuda.is_capturing(plan.device) for plan in self.plans if isinstance(plan, cuda.CudaPlan)):
+        if not self.is_capturing():
             return
         if not self.counts_on_device:
             raise BackendError(
@@ -130,7 +136,7 @@ class Execution:
         """Whether this is the step that checkpoint tools take to build the states: the first, lr 0, all gradients 0."""
         if self.has_stepped or any(values["lr"] != 0.0 or values.get("device_lr") is not None for values in step_input.hypers):
             return False
-        if self.gpu is not None and cuda.is_capturing(self.gpu):  # the host may not ask
+        if self.is_capturing():  # the host may not ask
             return False
         fresh = all(int(item.state["step"]) == 0 for bucket in self.buckets for item in bucket.items)
         return fresh and not any(bool(grad.any()) for grad in step_input.grads)
@@ -146,7 +152,7 @@ class Execution:
         try:
             statistics = step_plans(self._split(step_input), measures)
             if self.overrun is not None:
-                self.overrun.look()
+                self.overrun.look(self.is_capturing())
         finally:
             increment_version(self.watch.seen.params)  # so that autograd notices a graph that saved an old value
         if not measures:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .backends import cuda
 from .execution import Execution
 from .native_module import native
 
@@ -56,7 +55,7 @@ class Executions:
 
     def keep_if_captured(self, execution: Execution) -> None:
         """Keeps an execution for good if its step has just become a part of a graph."""
-        if execution.gpu is not None and cuda.is_capturing(execution.gpu) and execution not in self.captured:
+        if execution.is_capturing() and execution not in self.captured:
             self.captured.append(execution)
 
     def check_overrun(self) -> None:

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
-from . import cuda
+from . import cuda, native, reference, triton
 from .cuda import CudaPlan
-from .native import NativeBackend, NativePlan, check_cpu_path, step_together
+from .native import NativeBackend, NativePlan, check_cpu_path
 from .plan import Plan, StepInput
-from .reference import ReferenceBackend
+from .reference import ReferenceBackend, ReferencePlan
+from .triton import TritonBackend, TritonPlan
 
-__all__ = ["NAMES", "Backend", "Plan", "choose_backend", "explain_backends", "step_plans"]
+__all__ = ["NAMES", "Backend", "Plan", "choose_backend", "explain_backends", "find_automatic", "step_plans"]
 
 
 class Backend(Protocol):
@@ -31,26 +32,11 @@ class Backend(Protocol):
     def make_plan(self, bucket: Bucket) -> Plan:
         """The plan of one bucket, kept between steps."""
 
+    def is_chosen_by_name_only(self, device: torch.device) -> bool:
+        """Whether "auto" passes it over for tensors that it can step."""
+
     def counts_on_device(self, device: torch.device) -> bool:
         """Whether its plans can count steps on the device."""
-
-
-class TritonBackend:
-    """The mirror that runs where nothing is compiled; its kernels stand in triton_kernels, but nothing hands them tensors yet."""
-
-    name = "triton"
-
-    def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
-        """Always a reason."""
-        return "this version of qlangevin has Triton kernels, but no backend that hands them tensors yet"
-
-    def make_plan(self, bucket: Bucket) -> Plan:
-        """Never."""
-        raise BackendError("this version of qlangevin has Triton kernels, but no backend that hands them tensors yet")
-
-    def counts_on_device(self, device: torch.device) -> bool:
-        """Never."""
-        return False
 
 
 BACKENDS: tuple[Backend, ...] = (NativeBackend(), TritonBackend(), ReferenceBackend())  # in the order "auto" prefers
@@ -75,6 +61,25 @@ def check_backend_name(name: str) -> None:
     raise BackendError(f"backend must be one of auto; {known}; got {name!r}")
 
 
+def find_named(name: str) -> Backend:
+    """The backend of a known name."""
+    return next(backend for backend in BACKENDS if backend.name == name)
+
+
+def find_automatic(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> Backend:
+    """What "auto" takes: the first backend that can step such tensors; those behind it are not asked."""
+    able = (one for one in BACKENDS if not one.is_chosen_by_name_only(device) and one.why_not(device, dtypes) is None)
+    return next(able)  # the reference can step anything
+
+
+def warn_of_reference(bucket: Bucket) -> None:
+    """Says once that a bucket is stepped slowly, and why."""
+    reasons = explain_backends(bucket.device, bucket.dtypes)
+    told = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why is not None)
+    # Python shows an equal warning once.
+    warnings.warn(f"qlangevin steps with the slow reference backend: {told}", RuntimeWarning, stacklevel=3)
+
+
 def choose_backend(name: str, bucket: Bucket) -> Backend:
     """The named backend, or for "auto" the first that can step the bucket.
 
@@ -83,15 +88,12 @@ def choose_backend(name: str, bucket: Bucket) -> Backend:
     """
     check_backend_name(name)
     check_cpu_path()
+    chosen = find_automatic(bucket.device, bucket.dtypes) if name == "auto" else find_named(name)
+    if chosen.why_not(bucket.device, bucket.dtypes) is None:
+        if name == "auto" and chosen.name == "reference":
+            warn_of_reference(bucket)
+        return chosen
     reasons = explain_backends(bucket.device, bucket.dtypes)
-    for backend in BACKENDS:
-        if name in ("auto", backend.name) and reasons[backend.name] is None:
-            if name == "auto" and backend.name == "reference":
-                told = (
-                    f"qlangevin steps with the slow reference backend: native: {reasons['native']}; triton: {reasons['triton']}"
-                )
-                warnings.warn(told, RuntimeWarning, stacklevel=2)  # Python shows an equal warning once
-            return backend
     dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in bucket.dtypes)
     usable = ", ".join(key for key, why in reasons.items() if why is None)
     raise BackendError(
@@ -103,25 +105,25 @@ def choose_backend(name: str, bucket: Bucket) -> Backend:
 def step_plans(parts: Sequence[tuple[Plan, StepInput]], observes: bool) -> list[Tensor | None]:
     """Steps every plan, whose counters are known to fit; with `observes` returns the statistics of each.
 
-    Ctrl-C leaves either all native plans stepped or none. The reference steps tensor by tensor and can be stopped between two.
+    Ctrl-C leaves either all plans of one backend and device stepped or none.
     """
     found: dict[int, Tensor | None] = {}
-    for of_one_kind, step_them in split_plans(parts):
+    for of_one_kind, step_them in split_plans([plan for plan, _ in parts]):
         stepped = step_them([parts[i] for i in of_one_kind], observes)
         found.update(zip(of_one_kind, stepped, strict=True))
-    for i, (plan, part) in enumerate(parts):
-        if i not in found:
-            found[i] = plan.step(part, observes)
     return [found[i] for i in range(len(parts))]
 
 
-def split_plans(parts: Sequence[tuple[Plan, StepInput]]) -> Iterator[tuple[list[int], Callable[..., list[Tensor | None]]]]:
-    """The places of the plans that are stepped in one native call, and what steps them."""
-    if on_cpu := [i for i, (plan, _) in enumerate(parts) if isinstance(plan, NativePlan)]:
-        yield on_cpu, step_together
-    devices: dict[torch.device, list[int]] = {}
-    for i, (plan, _) in enumerate(parts):
-        if isinstance(plan, CudaPlan):
-            devices.setdefault(plan.device, []).append(i)
-    for places in devices.values():
-        yield places, cuda.step_together
+def split_plans(plans: Sequence[Plan]) -> Iterator[tuple[list[int], Callable[..., list[Tensor | None]]]]:
+    """The places of the plans of one kind and device, and what steps them together."""
+    together: dict[type, Callable[..., list[Tensor | None]]] = {
+        NativePlan: native.step_together,
+        CudaPlan: cuda.step_together,
+        TritonPlan: triton.step_together,
+        ReferencePlan: reference.step_together,
+    }
+    kinds: dict[tuple[type, torch.device], list[int]] = {}
+    for i, plan in enumerate(plans):
+        kinds.setdefault((type(plan), plan.bucket.device), []).append(i)
+    for (kind, _), places in kinds.items():
+        yield places, together[kind]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import operator
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,12 +13,11 @@ from ..buckets import Bucket
 from ..errors import BackendError
 from ..native_module import explain_cuda, native
 from ..reference import STATISTICS
+from .device import LARGEST, SQUARES, DevicePlan, as_float32, current_stream, index_of, is_host_double
 from .native_form import NativeHypers, list_facts
 from .plan import DeviceSide, StepInput
 
-SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
 STORAGE = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
-NUMBERS = {torch.float32: "float32", torch.float64: "float64"}  # that the device reads lr and temperature from
 
 
 def find_module(device: torch.device) -> Any:
@@ -29,7 +26,7 @@ def find_module(device: torch.device) -> Any:
     With the environment variable QLANGEVIN_GPU_ON_HOST=1 the CPU's memory stands for a GPU's, in contributors' builds: the
     kernels' own source is run on the host, to test what is around them.
     """
-    if device.type == "cpu" and os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1":
+    if device.type == "cpu" and is_host_double():
         return importlib.import_module("qlangevin._gpu_on_host")
     return native if device.type == "cuda" and native is not None else None
 
@@ -44,21 +41,9 @@ def why_not(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None
     return None
 
 
-def index_of(device: torch.device) -> int:
-    """The number of a GPU."""
-    if device.type == "cpu":
-        return 0
-    return torch.cuda.current_device() if device.index is None else device.index
-
-
 def stream_of(device: torch.device) -> int:
-    """The caller's current stream on a device."""
-    return 0 if device.type == "cpu" else torch.cuda.current_stream(device).cuda_stream
-
-
-def is_capturing(device: torch.device) -> bool:
-    """Whether the caller's current stream on a GPU is being captured into a graph."""
-    return bool(find_module(device).is_capturing(stream_of(device)))
+    """The caller's current stream on a device, as CUDA names it."""
+    return 0 if device.type == "cpu" else int(current_stream(device).cuda_stream)
 
 
 def address_of(tensor: Tensor | None) -> int:
@@ -66,41 +51,35 @@ def address_of(tensor: Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
-def as_float32(tensor: Tensor | None, device: torch.device) -> Tensor | None:
-    """A scalar of a GradScaler as the kernels read it."""
-    return None if tensor is None else tensor.detach().to(device, torch.float32)
-
-
-def one_device(plans: Sequence[Any]) -> torch.device | None:
-    """The GPU whose tensors all plans step; None if they are of several devices, or of another backend."""
-    devices = {plan.device if isinstance(plan, CudaPlan) else None for plan in plans}
-    return devices.pop() if len(devices) == 1 else None
-
-
-class CudaPlan:
+class CudaPlan(DevicePlan):
     """A native plan, the tensors that it points into, and its memory on the device."""
 
     def __init__(self, bucket: Bucket) -> None:
-        self.bucket = bucket  # keeps every tensor alive that the plan points into
-        self.device = bucket.device
+        super().__init__(bucket)
         self.module = find_module(bucket.device)
         self.hypers = NativeHypers(bucket.rule, native)
-        self.tables: dict[int, tuple[list[dict[str, Any]], Tensor]] = {}  # of schedules, by group
-        self.places = max(item.order for item in bucket.items) + 1
-        self.sources: list[dict[str, Any]] = []  # the hyper-parameters that the following are of
         self.on_device: list[Any] = []
-        self.takes_norm = self.compensates = False
         storage = [STORAGE[dtype] for dtype in bucket.dtypes]
         where = index_of(self.device)
         self.plan = self.module.CudaPlan(bucket.rule, storage, list_facts(bucket), where, bucket.groups, bucket.counts_on_device)
-        here = stream_of(self.device)
-        self.streams = {here}  # that have used its memory
+        self.statistics_numbers, self.statistics_at = self.plan.statistics_numbers, self.plan.statistics_at
         self.memory = torch.empty(self.plan.bytes, dtype=torch.uint8, device=self.device)
-        self.statistics: dict[str, Tensor] = {}
         try:
-            self.plan.place(self.memory.data_ptr(), here)
+            self.plan.place(self.memory.data_ptr(), stream_of(self.device))
         except self.module.CudaError as error:
             raise BackendError(str(error)) from None
+
+    def is_capturing(self) -> bool:
+        """Whether the coming step becomes a part of a graph."""
+        return bool(self.module.is_capturing(stream_of(self.device)))
+
+    def pack_schedule(self, schedule: Sequence[dict[str, Any]]) -> bytes:
+        """A table of native hyper-parameters."""
+        return bytes(self.module.pack_hypers([self.hypers.convert_one(values) for values in schedule]))
+
+    def list_memory(self) -> tuple[Tensor, ...]:
+        """What the native plan's tables lie in."""
+        return (self.memory,)
 
     def counters_fit(self) -> bool:
         """Whether every step counter of the host can be advanced; the device's are not looked at."""
@@ -126,73 +105,12 @@ class CudaPlan:
 
     def convert_input(self, step_input: StepInput) -> Any:
         """The native form of a step's input."""
-        self.read_hypers(step_input.hypers)
+        if self.read_hypers(step_input.hypers):
+            self.on_device = list(map(self.module.OnDevice, self.facts))
         hypers, multipliers = self.hypers.convert(step_input.hypers), step_input.grad_multipliers
         on_device = [] if step_input.side is None else self.on_device
         compensations, chain = step_input.compensations, step_input.chain
         return self.module.CudaStepInput(step_input.pointers, hypers, multipliers, on_device, compensations, chain)
-
-    def read_hypers(self, hypers: Sequence[dict[str, Any]]) -> None:
-        """Finds what of the groups is the device's to make; again only if one of them changed."""
-        if len(self.sources) == len(hypers) and all(map(operator.is_, self.sources, hypers)):
-            return
-        self.sources = list(hypers)
-        facts = [self.facts_of(index, values) for index, values in enumerate(hypers)]
-        self.on_device = list(map(self.module.OnDevice, facts))
-        self.compensates = any(one["compensates"] for one in facts)
-        self.takes_norm = self.compensates or any(one["max_grad_norm"] for one in facts)
-
-    def facts_of(self, group: int, values: dict[str, Any]) -> dict[str, Any]:
-        """What of a group's hyper-parameters the device reads or makes for itself."""
-        schedule = values.get("schedule")
-        return {
-            "lr": number_on_device(values.get("device_lr")),
-            "temperature": number_on_device(values.get("device_temperature")),
-            "schedule": 0 if schedule is None else self.table_of(group, schedule).data_ptr(),
-            "schedule_steps": 0 if schedule is None else len(schedule),
-            "max_grad_norm": values["max_grad_norm"] or 0.0,
-            "compensates": makes_compensation(values),
-            "compensation_global": values["compensation_norm"] == "global",
-        }
-
-    def table_of(self, group: int, schedule: list[dict[str, Any]]) -> Tensor:
-        """The hyper-parameters of every step, on the device."""
-        known = self.tables.get(group)
-        if known is None or known[0] is not schedule:
-            packed = bytearray(self.module.pack_hypers([self.hypers.convert_one(values) for values in schedule]))
-            known = schedule, torch.frombuffer(packed, dtype=torch.uint8).to(self.device)
-            self.tables[group] = known
-        return known[1]
-
-    def keep_for(self, stream: int) -> None:
-        """Tells torch that the plan's memory is in use on a stream: it may be freed while a kernel there still waits."""
-        if self.device.type != "cuda" or is_capturing(self.device):
-            return
-        self.streams.add(stream)
-        if len(self.streams) > 1:
-            for tensor in (self.memory, *self.statistics.values(), *(table for _, table in self.tables.values())):
-                tensor.record_stream(torch.cuda.current_stream(self.device))
-
-    def statistics_for(self, purpose: str) -> Tensor:
-        """Memory for statistics, made when it is first needed; zeros until a step has filled it."""
-        if purpose not in self.statistics:
-            self.statistics[purpose] = torch.zeros(self.plan.statistics_numbers, dtype=torch.float64, device=self.device)
-        return self.statistics[purpose]
-
-    def observed(self) -> Tensor:
-        """A copy of the latest observed statistics, as (tensors, statistics)."""
-        numbers = self.statistics_for("observed")[self.plan.statistics_at :]
-        return numbers[: len(self.bucket.items) * len(STATISTICS)].view(-1, len(STATISTICS)).clone()
-
-
-def number_on_device(number: Tensor | None) -> tuple[int, str]:
-    """The address and type of a number that the device reads."""
-    return (0, "") if number is None else (number.data_ptr(), NUMBERS[number.dtype])
-
-
-def makes_compensation(values: dict[str, Any]) -> bool:
-    """Whether a group has a compensation term, now or by its schedule."""
-    return any(one["compensation"] != 0.0 for one in values.get("schedule") or (values,))
 
 
 class Common:
@@ -232,11 +150,11 @@ def step_together(parts: Sequence[tuple[CudaPlan, StepInput]], observes: bool) -
         )
         for plan, part in parts
     ]
-    common, stream = Common(plans, step_input), stream_of(plans[0].device)
+    common = Common(plans, step_input)
     for plan in plans:
-        plan.keep_for(stream)
+        plan.keep_for_stream()
     try:
         plans[0].module.cuda_step_together(converted, common.native)
     except plans[0].module.CudaError as error:
         raise BackendError(f"the step failed on {plans[0].device}: {error}") from None
-    return [plan.observed() if observes else None for plan in plans]
+    return [plan.of_tensors("observed").clone() if observes else None for plan in plans]

@@ -15,10 +15,10 @@ from ..native_module import missing
 from ..native_module import native as _native
 from ..reference import STATISTICS
 from . import cuda
+from .device import LARGEST, SQUARES
 from .native_form import NativeHypers, list_facts
 from .plan import Plan, StepInput
 
-SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
 STORAGE = cuda.STORAGE
 
 
@@ -66,6 +66,10 @@ class NativeBackend:
     def make_plan(self, bucket: Bucket) -> Plan:
         """Hands the bucket's static facts to the native module."""
         return NativePlan(bucket) if cuda.find_module(bucket.device) is None else cuda.CudaPlan(bucket)
+
+    def is_chosen_by_name_only(self, device: torch.device) -> bool:
+        """Never."""
+        return False
 
     def counts_on_device(self, device: torch.device) -> bool:
         """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
+from ..buckets import Bucket
+
 
 @dataclass
 class DeviceSide:
@@ -49,6 +51,8 @@ class StepInput:
 
 class Plan(Protocol):
     """A bucket ready to be stepped again and again."""
+
+    bucket: Bucket
 
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced: 0 <= step < 2^32 - 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..buckets import Bucket, Item
 from ..reference_numbers import flatten, sum_squares
 from ..reference_rules import RULES
 from .plan import Plan, StepInput
+from .uninterrupted import uninterrupted
 
 
 class ReferenceBackend:
@@ -26,6 +27,10 @@ class ReferenceBackend:
     def make_plan(self, bucket: Bucket) -> Plan:
         """The bucket itself, stepped tensor by tensor."""
         return ReferencePlan(bucket)
+
+    def is_chosen_by_name_only(self, device: torch.device) -> bool:
+        """Never: it is the last resort."""
+        return False
 
     def counts_on_device(self, device: torch.device) -> bool:
         """Never: the reference looks at each step."""
@@ -84,3 +89,9 @@ class ReferencePlan:
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""
         return [float(sum_squares(grad, item.offset)) for item, grad in zip(self.bucket.items, step_input.grads, strict=True)]
+
+
+def step_together(parts: Sequence[tuple[ReferencePlan, StepInput]], observes: bool) -> list[Tensor | None]:
+    """Steps several plans; Ctrl-C waits until all of them are stepped."""
+    with uninterrupted():
+        return [plan.step(part, observes) for plan, part in parts]

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from qlangevin import _native, backends
-from qlangevin.backends import cuda, native, reference
+from qlangevin import _native
+from qlangevin.backends import cuda, native, reference, triton
 
 
 class Poisoned(Exception):
@@ -64,7 +64,7 @@ def only_native() -> Iterator[Launches]:
     with (
         mock.patch.object(reference.ReferenceBackend, "make_plan", refuse),
         mock.patch.object(reference.ReferencePlan, "step", refuse),
-        mock.patch.object(backends.TritonBackend, "make_plan", refuse),
+        mock.patch.object(triton.TritonBackend, "make_plan", refuse),
         mock.patch.object(native, "_native", module),
         mock.patch.object(cuda, "step_together", count_cuda),
     ):
@@ -77,8 +77,8 @@ def only_reference() -> Iterator[None]:
     with (
         mock.patch.object(native.NativeBackend, "make_plan", refuse),
         mock.patch.object(native, "step_together", refuse),
-        mock.patch.object(backends, "step_together", refuse),
+        mock.patch.object(triton, "step_together", refuse),
         mock.patch.object(cuda, "step_together", refuse),
-        mock.patch.object(backends.TritonBackend, "make_plan", refuse),
+        mock.patch.object(triton.TritonBackend, "make_plan", refuse),
     ):
         yield

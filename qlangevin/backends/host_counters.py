@@ -1,0 +1,39 @@
+"""The step counters of a plan's tensors on the host, read and advanced without the native module."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+
+from torch import Tensor
+
+END = 2**32 - 1  # draws are counted by 32 bits, and the coming step's number is one more than the counter
+
+
+class HostCounters:
+    """Counters that are neighbours in memory, as the ones made together are, pass as one array."""
+
+    def __init__(self, steps: Sequence[Tensor]) -> None:
+        """Takes 0-dim int64 tensors of the CPU."""
+        self.steps = list(steps)  # keeps the memory alive
+        runs: list[list[int]] = []  # [address, count]
+        for step in self.steps:
+            address = step.data_ptr()
+            if runs and address == runs[-1][0] + 8 * runs[-1][1]:
+                runs[-1][1] += 1
+            else:
+                runs.append([address, 1])
+        self.arrays = [(ctypes.c_int64 * count).from_address(address) for address, count in runs]
+
+    def read(self) -> list[int]:
+        """Every counter, in order."""
+        return [value for array in self.arrays for value in array]
+
+    def fit(self) -> bool:
+        """Whether every counter can be advanced."""
+        return all(0 <= value < END for value in self.read())
+
+    def advance(self) -> None:
+        """Counts one more step of every tensor."""
+        for array in self.arrays:
+            array[:] = [value + 1 for value in array]

@@ -1,0 +1,253 @@
+"""The Triton backend: tables of pointers on a GPU, stepped without the host waiting, where nothing was compiled."""
+
+from __future__ import annotations
+
+import contextlib
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..buckets import Bucket
+from ..errors import BackendError, QlangevinError
+from ..reference import STATISTICS
+from . import triton_support
+from .device import LARGEST, SQUARES, as_float32, is_interpreting, scope_of
+from .plan import DeviceSide, Plan, StepInput
+from .triton_tables import TritonTables
+from .uninterrupted import uninterrupted
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+NORM_BLOCK = 4096  # numbers that one level of a sum adds (csrc/core/norm.h)
+
+
+class TritonBackend:
+    """Triton kernels for the tensors of GPUs; for the CPU's in Triton's interpreter, for tests."""
+
+    name = "triton"
+
+    def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
+        """Why it cannot step such tensors here; None if it can."""
+        for dtype in dtypes:
+            if dtype not in DTYPES:
+                return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"
+        return triton_support.why_not(device)
+
+    def is_chosen_by_name_only(self, device: torch.device) -> bool:
+        """Whether "auto" passes it over: its interpreter is for tests."""
+        return device.type == "cpu"
+
+    def make_plan(self, bucket: Bucket) -> Plan:
+        """Makes the tables of the bucket's tensors."""
+        with naming_errors(bucket.device), scope_of(bucket.device):
+            return TritonPlan(bucket)
+
+    def counts_on_device(self, device: torch.device) -> bool:
+        """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""
+        return device.type != "cpu" or is_interpreting()
+
+
+@contextlib.contextmanager
+def naming_errors(device: torch.device) -> Iterator[None]:
+    """What Triton or a driver raises, as an error of ours."""
+    try:
+        yield
+    except (QlangevinError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise BackendError(f"Triton failed on {device}: {error}") from error
+
+
+class TritonPlan(TritonTables):
+    """A bucket's tables, and the launches over them."""
+
+    def counters_fit(self) -> bool:
+        """Whether every step counter of the host can be advanced; the device's are not looked at."""
+        return self.counters is None or self.counters.fit()
+
+    def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
+        """Steps every tensor once and advances its counter; with `observes` returns the statistics of each."""
+        return step_together([(self, step_input)], observes)[0]
+
+    def look_ahead(self, step_input: StepInput) -> list[tuple[float, float]]:
+        """For each tensor the sum of squares and the largest magnitude of its coming displacement; waits for the device."""
+        with naming_errors(self.device), scope_of(self.device):
+            begun = Begun(self, step_input, Common([self], step_input))
+            begun.look_ahead()
+            found = self.of_tensors("ahead").tolist()
+        return [(one[SQUARES], one[LARGEST]) for one in found]
+
+    def square_grads(self, step_input: StepInput) -> list[float]:
+        """The sum of squares of each gradient; waits for the device."""
+        with naming_errors(self.device), scope_of(self.device):
+            Begun(self, step_input, Common([self], step_input)).square_grads()
+            return list(self.sums[: len(self.bucket.items)].tolist())
+
+
+class Common:
+    """What the plans of one device share in a step."""
+
+    def __init__(self, plans: Sequence[TritonPlan], step_input: StepInput) -> None:
+        first, side = plans[0], step_input.side or DeviceSide()
+        self.grad_scale, self.found_inf = as_float32(side.grad_scale, first.device), as_float32(side.found_inf, first.device)
+        self.grad_scale = first.one if self.grad_scale is None else self.grad_scale
+        self.found_inf = first.none if self.found_inf is None else self.found_inf
+        self.overrun = first.no_flag if side.overrun is None else side.overrun
+        self.places = max(plan.places for plan in plans)
+        self.grad_squares = self.displacement_squares = first.no_sum
+
+
+class Steps(NamedTuple):
+    """Where the prepare kernel finds the step that each tensor takes."""
+
+    step: int  # of all of them; 0: it differs
+    from_counters: bool
+
+
+class Begun:
+    """One plan's part in a step, whose input is on its way to the device."""
+
+    def __init__(self, plan: TritonPlan, step_input: StepInput, common: Common) -> None:
+        capturing = plan.is_capturing()
+        plan.keep_for_stream()
+        plan.put_groups(step_input, capturing)
+        plan.grads.put(pack_addresses(step_input.pointers), capturing)
+        self.plan, self.common, self.chain = plan, common, step_input.chain
+        self.steps = self.put_steps(capturing)
+        self.has_compensations = len(step_input.compensations) > 0
+        if self.has_compensations:
+            numbers = array("f", step_input.compensations)
+            plan.compensations.put(numbers.tobytes() + b"\0" * (4 * (len(numbers) % 2)), capturing)
+        tables = plan.chunks, plan.tensors, plan.grads.tensor, plan.rows, common.found_inf
+        self.tables = plan.kernels.step.Tables(*tables)
+
+    def put_steps(self, capturing: bool) -> Steps:
+        """The steps that the tensors take; uploaded if they differ."""
+        if self.plan.counters is None:
+            return Steps(0, True)
+        steps = [step + 1 for step in self.plan.counters.read()]
+        if min(steps) == max(steps):
+            return Steps(steps[0], False)
+        self.plan.steps.put(array("q", steps).tobytes(), capturing)
+        return Steps(0, False)
+
+    def prepare(self, counts: bool, compensates: bool = False) -> None:
+        """Makes the scalars on the device. compensates: the norms that the compensation terms need are there."""
+        plan, common = self.plan, self.common
+        inputs = plan.kernels.prepare.Inputs(
+            tensors=plan.tensors,
+            groups=plan.groups.tensor,
+            steps=plan.steps.tensor,
+            compensations=plan.compensations.tensor.view(torch.float32),
+            grad_scale=common.grad_scale,
+            found_inf=common.found_inf,
+            grad_squares=common.grad_squares,
+            displacement_squares=common.displacement_squares,
+            ahead=plan.of_tensors("ahead") if compensates else plan.no_sum,
+            rows=plan.rows,
+            overrun=common.overrun,
+        )
+        plan.kernels.prepare.launch_prepare(
+            plan.bucket.rule,
+            inputs,
+            self.chain,
+            self.steps.step,
+            from_counters=self.steps.from_counters,
+            host_compensations=self.has_compensations,
+            device_compensations=compensates,
+            counts=counts,
+        )
+
+    def launch(self, purpose: str | None = None, stores: bool = True) -> None:
+        """Launches the step; with a purpose also takes statistics."""
+        plan = self.plan
+        if purpose is None:
+            plan.kernels.step.launch_step(plan.bucket.rule, plan.bucket.dtypes, self.tables)
+            return
+        numbers = plan.statistics_for(purpose)
+        plan.kernels.step.launch_step(plan.bucket.rule, plan.bucket.dtypes, self.tables, numbers, stores)
+        self.fold_chunks(numbers, numbers[plan.statistics_at :], len(STATISTICS))
+
+    def look_ahead(self) -> None:
+        """Takes the statistics of the coming displacements; nothing is stored and nothing counted."""
+        self.prepare(counts=False)
+        self.launch("ahead", stores=False)
+
+    def square_grads(self) -> None:
+        """Takes the sum of squares of each gradient."""
+        squares = torch.empty(len(self.plan.chunks), dtype=torch.float64, device=self.plan.device)
+        self.plan.kernels.squares.launch_squares(self.plan.bucket.dtypes[1], self.tables, squares)
+        self.fold_chunks(squares, self.plan.sums, 1)
+
+    def fold_chunks(self, values: Tensor, sums: Tensor, width: int) -> None:
+        """The chunks' numbers to those of the tensors, which are the first of `sums`."""
+        for source, folds in ((values, self.plan.folds), (sums, self.plan.last_folds)):
+            self.fold(source, sums, folds, width, width, width)
+
+    def gather(self, squares: Tensor, stride: int, by_place: Tensor) -> None:
+        """A number of each tensor to its place among all that are stepped together."""
+        self.fold(squares, by_place, self.plan.gathers, 1, stride, 1)
+
+    def fold(self, values: Tensor, sums: Tensor, folds: Tensor, width: int, value_stride: int, sum_stride: int) -> None:
+        """Sums in the fixed order."""
+        launch = self.plan.kernels.squares.launch_fold
+        launch(values, sums, folds, len(folds), width, value_stride, sum_stride, self.common.found_inf)
+
+
+def pack_addresses(pointers: Sequence[int]) -> bytes:
+    """Addresses as words of 64 bits; the native module's at once."""
+    try:
+        return bytes(memoryview(pointers))  # type: ignore[arg-type]
+    except TypeError:
+        return array("Q", pointers).tobytes()
+
+
+def sum_places(list_of: Tensor, common: Common, fold: Any) -> Tensor:
+    """The sum of a list in the fixed order, level by level."""
+    while len(list_of) > 1:
+        sums = torch.empty(-(-len(list_of) // NORM_BLOCK), dtype=torch.float64, device=list_of.device)
+        fold(list_of, sums, None, len(list_of), 1, 1, 1, common.found_inf)
+        list_of = sums
+    return list_of
+
+
+def take_norms(begun: Sequence[Begun], common: Common) -> bool:
+    """The norms that the device needs before the scalars are made; whether there are compensation terms among their uses."""
+    clips = any(facts["max_grad_norm"] for one in begun for facts in one.plan.facts)
+    compensates = any(one.plan.compensates for one in begun)
+    fold, device = begun[0].plan.kernels.squares.launch_fold, begun[0].plan.device
+    if clips:
+        by_place = torch.zeros(common.places, dtype=torch.float64, device=device)
+        for one in begun:
+            one.square_grads()
+            one.gather(one.plan.sums, 1, by_place)
+        common.grad_squares = sum_places(by_place, common, fold)
+    if compensates:
+        by_place = torch.zeros(common.places, dtype=torch.float64, device=device)
+        for one in begun:
+            one.look_ahead()
+            one.gather(one.plan.of_tensors("ahead").view(-1)[SQUARES:], len(STATISTICS), by_place)
+        common.displacement_squares = sum_places(by_place, common, fold)
+    return compensates
+
+
+def step_together(parts: Sequence[tuple[TritonPlan, StepInput]], observes: bool) -> list[Tensor | None]:
+    """Steps the plans of one device; Ctrl-C waits until all of them are stepped and counted.
+
+    Raises:
+        BackendError: with what Triton or the driver says.
+    """
+    plans, step_input = [plan for plan, _ in parts], parts[0][1]
+    device = plans[0].device
+    with uninterrupted(), naming_errors(device), scope_of(device):
+        common = Common(plans, step_input)
+        begun = [Begun(plan, part, common) for plan, part in parts]
+        compensates = step_input.side is not None and take_norms(begun, common)
+        for one in begun:
+            one.prepare(counts=True, compensates=compensates)
+            one.launch("observed" if observes else None)
+            if one.plan.counters is not None:
+                one.plan.counters.advance()
+    return [plan.of_tensors("observed").clone() if observes else None for plan in plans]
