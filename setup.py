@@ -43,7 +43,7 @@ class CMakeBuild(build_ext):
             raise SystemExit(
                 "qlangevin: the native module could not be built; the reason stands above. It needs a C++20 compiler (GCC 11 or "
                 "Clang 14 and later). QLANGEVIN_CUDA=OFF pip install . leaves out the CUDA kernels; "
-                "QLANGEVIN_NO_NATIVE=1 pip install . installs without a compiler, with the slow reference alone."
+                "QLANGEVIN_NO_NATIVE=1 pip install . installs without a compiler: Triton on GPUs, the slow reference elsewhere."
             ) from None
 
 

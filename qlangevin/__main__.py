@@ -9,7 +9,7 @@ import sys
 import torch
 
 from . import __version__, selftest
-from .backends import explain_backends
+from .backends import explain_backends, find_automatic
 from .backends.native import check_cpu_path, cpu_path, explain_cpu_paths
 from .bench import command as bench
 from .demo import train
@@ -45,13 +45,14 @@ def print_info() -> int:
     print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
     check_cpu_path()
     print_cuda()
-    devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+    devices = [torch.device("cpu"), *(torch.device(kind) for kind in ("cuda", "xpu") if getattr(torch, kind).is_available())]
     return int(any([print_backends(device) for device in devices]))
 
 
 def print_backends(device: torch.device) -> bool:
     """Prints the backends for a device's tensors, and self-tests the usable ones; whether one of them fails."""
-    print(f"\nBackends for {device.type.upper()} tensors:")
+    chosen = find_automatic(device, (torch.float32,) * 3).name
+    print(f"\nBackends for {device.type.upper()} tensors; auto takes {chosen}, the first that is usable:")
     failed = False
     for name, reason in explain_backends(device, (torch.float32,) * 3).items():
         print(f"  {name:<10} {'usable' if reason is None else f'not usable: {reason}'}")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-from qlangevin import BackendError, HyperparameterError
+from qlangevin import BackendError, HyperparameterError, execution
 from qlangevin.backends import cuda
 from qlangevin.optim import SGLD, QuantizedSGD
 from qlangevin.optim.base import LangevinOptimizer
@@ -172,6 +172,22 @@ def test_running_past_a_table_is_an_error(on_gpu: Any) -> None:
     for call in (optimizer.state_dict, optimizer.metrics, optimizer.step):
         with pytest.raises(HyperparameterError, match="total_steps = 2"):
             call()
+
+
+def test_of_several_gpus_schedules_and_lr_are_read_at_each_step(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "one_device", lambda plans: None)
+    lr = torch.tensor(0.1)
+    optimizer = SGLD(make_params(), lr, temperature=Linear(1.0, 0.1, 4), max_grad_norm=0.5, seed=3, capturable=True)
+    optimizer.tabulate_schedules(4)
+    run(optimizer, range(1, 3))
+    lr.fill_(0.0125)
+    run(optimizer, range(3, 5))
+    on_gpu(False)
+    twin = SGLD(make_params(), float(torch.tensor(0.1)), temperature=Linear(1.0, 0.1, 4), max_grad_norm=0.5, seed=3)
+    run(twin, range(1, 3))
+    twin.param_groups[0]["lr"] = 0.0125
+    run(twin, range(3, 5))
+    assert_equal(optimizer, twin)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, "4"])
