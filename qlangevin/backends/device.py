@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -68,11 +68,6 @@ def number_on_device(number: Tensor | None) -> tuple[int, str]:
     return (0, "") if number is None else (number.data_ptr(), NUMBERS[number.dtype])
 
 
-def makes_compensation(values: Mapping[str, Any]) -> bool:
-    """Whether a group has a compensation term, now or by its schedule."""
-    return any(one["compensation"] != 0.0 for one in values.get("schedule") or (values,))
-
-
 class DevicePlan(Plan):
     """A bucket on a GPU with its tables there. What the device makes for itself of the hyper-parameters, and its memory."""
 
@@ -121,7 +116,7 @@ class DevicePlan(Plan):
             "schedule": 0 if schedule is None else self.table_of(group, schedule).data_ptr(),
             "schedule_steps": 0 if schedule is None else len(schedule),
             "max_grad_norm": values["max_grad_norm"] or 0.0,
-            "compensates": makes_compensation(values),
+            "compensates": values["compensation"] != 0.0,  # of a schedule the first step's, which is the largest
             "compensation_global": values["compensation_norm"] == "global",
         }
 

@@ -127,10 +127,14 @@ def test_lr_and_temperature_may_be_tensors_that_only_the_device_reads(on_gpu: An
     run(optimizer, range(1, 3), quiet=True)
     lr.fill_(0.0125), temperature.fill_(0.25)
     run(optimizer, range(3, 5), quiet=True)
+    optimizer.param_groups[0]["lr"] = torch.tensor(0.5)
+    run(optimizer, range(5, 6))
     on_gpu(False)
     run(twin, range(1, 3))
     twin.param_groups[0]["lr"], twin.param_groups[0]["temperature"] = 0.0125, 0.25
     run(twin, range(3, 5))
+    twin.param_groups[0]["lr"] = 0.5
+    run(twin, range(5, 6))
     assert_equal(optimizer, twin)
 
 
