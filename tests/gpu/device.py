@@ -1,5 +1,6 @@
-"""The device under test: a CUDA device, or the host in its place with QLANGEVIN_GPU_ON_HOST=1.
+"""The device under test: a CUDA device, or the host in its place with QLANGEVIN_GPU_ON_HOST=1; and the backend under test.
 
+QLANGEVIN_GPU_BACKEND=triton tests the Triton backend in place of the native one; with TRITON_INTERPRET=1 the host is its device.
 QLANGEVIN_GPU_SMALL=1 makes every test small. QLANGEVIN_GPU_REQUIRED=1, which `tests.gpu.run` sets, turns the skip for want of a
 device into an error: a build that failed must not look like a machine without a GPU.
 """
@@ -17,10 +18,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from qlangevin.backends import cuda
+from qlangevin.backends import cuda, triton_support
+from qlangevin.backends.device import is_interpreting
 from qlangevin.native_module import explain_cuda
 
-ON_HOST = os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1"
+BACKEND = os.environ.get("QLANGEVIN_GPU_BACKEND", "native")
+DOUBLE = os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1"
+ON_HOST = DOUBLE or (BACKEND == "triton" and is_interpreting())
 SMALL = os.environ.get("QLANGEVIN_GPU_SMALL") == "1"
 REQUIRED = os.environ.get("QLANGEVIN_GPU_REQUIRED") == "1"
 CPU = torch.device("cpu")
@@ -29,6 +33,8 @@ Body = Callable[[], object]
 
 def find_missing() -> str | None:
     """Why there is no device to test; None if there is one."""
+    if BACKEND == "triton":
+        return triton_support.why_not(CPU if ON_HOST else torch.device("cuda", 0))
     if ON_HOST:
         try:
             cuda.find_module(CPU)
@@ -46,8 +52,8 @@ if MISSING is not None and REQUIRED:
 needs_device = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 needs_gpu = pytest.mark.skipif(MISSING is not None or ON_HOST, reason=MISSING or "streams, graphs and memory of a GPU are needed")
 DEVICE = CPU if ON_HOST or MISSING is not None else torch.device("cuda", 0)
-# Under QLANGEVIN_GPU_ON_HOST=1 the native backend is what is tested.
-ORACLE = "reference" if ON_HOST else "native"
+# Under QLANGEVIN_GPU_ON_HOST=1 the native backend of the CPU is what is tested.
+ORACLE = "reference" if DOUBLE else "native"
 
 
 def module() -> Any:

@@ -24,7 +24,7 @@ from typing import TextIO
 from .commands import ROOT, Outcome, run_all, without_paths
 from .stages import FAILED, SKIPPED, Device, Options, Stage, Verdict, list_stages
 
-STAGES = ("build", "parity", "contract", "sanitizer", "benchmark", "results")
+STAGES = ("build", "parity", "contract", "triton", "sanitizer", "benchmark", "results")
 KEPT = 12.0  # seconds that are kept for the results
 ASK = """
 import json, torch

@@ -151,12 +151,13 @@ def parity_commands() -> list[Command]:
     return [*commands, run_tests("CPU paths", *paths)]
 
 
-def contract_commands(small: bool) -> list[Command]:
+def contract_commands(small: bool, backend: str) -> list[Command]:
     """What holds through the optimizers; small tests are done before several processes have begun."""
-    paths = {name: f"tests/gpu/test_gpu_{name}.py" for name in ("optimizers", "graphs", "streams", "memory")}
+    names = ("optimizers", "graphs", "streams", "memory" if backend == "native" else backend)
+    paths = {name: f"tests/gpu/test_gpu_{name}.py" for name in names}
     if small:
-        return [run_tests("all", *paths.values())]
-    return [run_tests(name, path) for name, path in paths.items()]
+        return [run_tests("all", *paths.values(), QLANGEVIN_GPU_BACKEND=backend)]
+    return [run_tests(name, path, QLANGEVIN_GPU_BACKEND=backend) for name, path in paths.items()]
 
 
 def sanitizer_commands() -> list[Command]:
@@ -180,7 +181,8 @@ def list_stages(options: Options) -> list[Stage]:
     return [
         Stage("build", build_commands(options), 200, judge_exits, lambda: build_in_place(options)),
         Stage("parity", parity_commands(), 120, judge_tests),
-        Stage("contract", contract_commands(options.small), 100, judge_tests),
+        Stage("contract", contract_commands(options.small, "native"), 100, judge_tests),
+        Stage("triton", contract_commands(options.small, "triton"), 120, judge_tests),
         Stage("sanitizer", sanitizer_commands(), 120, judge_sanitizer),
         Stage("benchmark", [benchmark], 230, judge_benchmark),
         Stage("results", [results], 60, judge_exits),

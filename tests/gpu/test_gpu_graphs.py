@@ -11,7 +11,7 @@ from qlangevin import SGLD, BackendError, HyperparameterError
 from tests.optim.problems import Problem
 from tests.optim.snapshots import assert_same
 
-from .device import CPU, DEVICE, ORACLE, Body, capture, needs_device, needs_gpu, synchronize
+from .device import BACKEND, CPU, DEVICE, ORACLE, Body, capture, needs_device, needs_gpu, synchronize
 from .problems import LEFT_TO_THE_DEVICE, make_device_problem, make_optimizer, numbers_of, result_of, run_oracle
 
 pytestmark = needs_device
@@ -24,7 +24,7 @@ class Captured:
 
     def __init__(self, form: str, total_steps: int = 20, **options: Any) -> None:
         self.problem = make_device_problem(DEVICE)
-        self.optimizer = make_optimizer(form, self.problem, "native", capturable=True, **options)
+        self.optimizer = make_optimizer(form, self.problem, BACKEND, capturable=True, **options)
         self.optimizer.tabulate_schedules(total_steps)
         self.problem.run(self.optimizer, [1])
         self.grads = {name: param.grad for name, param in self.problem.params.items()}
@@ -79,7 +79,7 @@ def test_a_graph_keeps_its_gradients_where_many_tensors_step(count: int) -> None
         here = device == DEVICE and not results
         params = [torch.nn.Parameter(start.clone().to(device)) for start in starts]
         given = [[grad.to(device, copy=True) for grad in of_step] for of_step in grads]
-        options = {"capturable": True, "backend": "native"} if here else {"backend": ORACLE}
+        options = {"capturable": True, "backend": BACKEND} if here else {"backend": ORACLE}
         optimizer = SGLD(params, 0.1, temperature=0.3, momentum=0.9, seed=7, **options)
 
         def step(which: int, params: Any = params, given: Any = given, optimizer: Any = optimizer) -> None:
@@ -99,7 +99,7 @@ def test_a_graph_keeps_its_gradients_where_many_tensors_step(count: int) -> None
 def test_each_replay_draws_new_noise() -> None:
     param = torch.nn.Parameter(torch.zeros(4096, device=DEVICE))
     param.grad = torch.zeros_like(param)
-    optimizer = SGLD([param], 0.1, temperature=1.0, seed=7, capturable=True, backend="native")
+    optimizer = SGLD([param], 0.1, temperature=1.0, seed=7, capturable=True, backend=BACKEND)
     optimizer.step()
     replay = capture(optimizer.step, [param])
     seen, before = [], param.detach().clone()
@@ -130,7 +130,7 @@ def test_the_device_s_lr_and_temperature_are_read_in_each_replay() -> None:
 
 def test_found_inf_inside_a_graph() -> None:
     problem = make_device_problem(DEVICE)
-    optimizer = make_optimizer("SGLD with momentum", problem, "native", capturable=True, max_grad_norm=0.5)
+    optimizer = make_optimizer("SGLD with momentum", problem, BACKEND, capturable=True, max_grad_norm=0.5)
     optimizer.found_inf, optimizer.grad_scale = torch.zeros((), device=DEVICE), torch.full((), 8.0, device=DEVICE)
     problem.set_grads(1, factor=8.0)
     optimizer.step()
@@ -162,7 +162,7 @@ def test_the_end_of_a_schedule_is_noticed() -> None:
 
 def test_metrics_of_a_captured_step_are_those_of_the_latest_replay() -> None:
     problem, plain = make_device_problem(DEVICE), make_device_problem(CPU)
-    optimizer = make_optimizer("SGLD with momentum", problem, "native", capturable=True)
+    optimizer = make_optimizer("SGLD with momentum", problem, BACKEND, capturable=True)
     other = make_optimizer("SGLD with momentum", plain, ORACLE)
     for one in (optimizer, other):
         one.collect_metrics()
@@ -179,7 +179,7 @@ def test_metrics_of_a_captured_step_are_those_of_the_latest_replay() -> None:
 @needs_gpu
 def test_a_capture_without_a_step_before_is_refused_and_leaves_no_trace() -> None:
     problem = make_device_problem(DEVICE)
-    optimizer = make_optimizer("SGLD", problem, "native", capturable=True)
+    optimizer = make_optimizer("SGLD", problem, BACKEND, capturable=True)
     problem.set_grads(1)
     synchronize()
     before = problem.values()

@@ -11,7 +11,7 @@ import torch
 from qlangevin import SGLD
 from tests.optim.snapshots import assert_same
 
-from .device import CPU, DEVICE, ON_HOST, ORACLE, SMALL, needs_device, needs_gpu, synchronize
+from .device import BACKEND, CPU, DEVICE, ON_HOST, ORACLE, SMALL, needs_device, needs_gpu, synchronize
 from .problems import make_device_problem, make_optimizer, result_of, run_oracle
 
 pytestmark = needs_device
@@ -37,7 +37,7 @@ def test_steps_on_a_side_stream(form: str, capturable: bool) -> None:
     if capturable and form == "QuantizedSGD, adaptive":
         return  # it needs the host
     problem = make_device_problem(DEVICE)
-    optimizer = make_optimizer(form, problem, "native", capturable=capturable, max_grad_norm=0.5)
+    optimizer = make_optimizer(form, problem, BACKEND, capturable=capturable, max_grad_norm=0.5)
     optimizer.tabulate_schedules(4 if capturable else None)
     problem.run(optimizer, [1])
     (stream,) = new_streams(1)
@@ -52,7 +52,7 @@ def make_large(seed: int, device: torch.device) -> tuple[torch.nn.Parameter, Any
     param = torch.nn.Parameter(torch.full((LARGE,), 0.5).to(device))
     param.grad = torch.linspace(-1, 1, LARGE).to(device)
     options: dict[str, Any] = {"temperature": 0.1, "momentum": 0.9, "max_grad_norm": 1.0}
-    return param, SGLD([param], 0.01, seed=seed, backend="native" if device == DEVICE else ORACLE, **options)
+    return param, SGLD([param], 0.01, seed=seed, backend=BACKEND if device == DEVICE else ORACLE, **options)
 
 
 def test_two_optimizers_in_flight_on_two_streams() -> None:
@@ -78,7 +78,7 @@ def test_an_optimizer_may_go_while_its_kernels_wait(momentum: float) -> None:
     """What its plan holds on the device must not be handed to others before the step, which another stream queued, is done."""
     names = ("a", "f")
     problem = make_device_problem(DEVICE, (torch.float32,))
-    optimizer = SGLD(problem.named(), 0.05, temperature=0.3, momentum=momentum, seed=7, backend="native", max_grad_norm=0.5)
+    optimizer = SGLD(problem.named(), 0.05, temperature=0.3, momentum=momentum, seed=7, backend=BACKEND, max_grad_norm=0.5)
     problem.run(optimizer, [1])
     problem.set_grads(2)
     kept = [dict(state) for state in optimizer.state.values()]  # the states are the user's to keep, as those of torch.optim
@@ -103,7 +103,7 @@ def test_an_optimizer_may_go_while_its_kernels_wait(momentum: float) -> None:
 def test_gradients_may_go_right_after_the_step() -> None:
     """zero_grad frees them while the step that reads them has not begun; on one stream that is safe."""
     problem = make_device_problem(DEVICE)
-    optimizer = make_optimizer("SGLD with momentum", problem, "native")
+    optimizer = make_optimizer("SGLD with momentum", problem, BACKEND)
     for step in (1, 2, 3):
         problem.set_grads(step)
         torch.cuda._sleep(LONG // 20)
