@@ -13,8 +13,9 @@ from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_hal
 from .memory import Range, bytes_of, load_group, pack, pack_drawn, store_group
 from .rounding import FLOAT32, OFF
 from .rules import KERNELS, states_of
+from .scalars import Row, Scalars
 from .tables import coordinates_of, load_row, load_tensor, reach_of
-from .update import Element, Row, Scalars, update
+from .update import Element, update
 
 WARPS = 1  # of a program: each thread has one group of 8 of a row
 ROW = tl.constexpr(GROUPS.value * GROUP.value)
@@ -105,7 +106,7 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, KERNEL: tl.constexpr):
     chunk = chunks + tl.program_id(0).to(tl.int64) * 2
     index = tl.load(chunk)
     tensor = load_tensor(tensors, index, states_of(RULE))
-    row = load_row(RULE, rows, tensor.row)
+    row = load_row(RULE, rows, index)
     reach = reach_of(tensors, index, tl.load(chunk + 1))
     bases = bases_of(tensor, tl.load(grads + index), reach.before, KERNEL)
     at = coordinates_of(tensor.key, row, reach.block)

@@ -1,13 +1,13 @@
-"""The tables that the host makes and a program reads: chunks, tensors, gradients' addresses, rows of scalars.
+"""The tables that programs read: chunks, tensors, groups, gradients' addresses, made by the host; rows of scalars, by prepare.py.
 
-A row is laid out as ``Row<Rule>`` of ``csrc/core/scalars.h`` is in memory, in words of 32 bits, so that the native module may
-make it as well: 10 numbers, 3 enumerations and two bytes (a word with its padding) of Scalars; the rule's own; step; chain.
+A row is laid out as ``Row<Rule>`` of ``csrc/core/scalars.h`` is in memory, in words of 32 bits: 10 numbers, 3 enumerations and
+two bytes (a word with its padding) of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory too.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,16 +16,20 @@ import triton.language as tl
 from torch import Tensor
 
 from .draw import Coordinates, PhiloxKey
-from .rules import MomentumScalars, PlainScalars
-from .update import Row, Scalars
+from .rules import KERNELS, MomentumScalars, PlainScalars
+from .scalars import MAX_RULE_HYPERS, Hyper, Row, Scalars
 
 CHUNK = tl.constexpr(4096)  # elements; a chunk ends where the index in the unsharded tensor is a multiple of it
 MAX_STATES = 4
-TENSOR_WORDS = tl.constexpr(6 + MAX_STATES)
+FIRST_STATE = tl.constexpr(7)
+TENSOR_WORDS = tl.constexpr(FIRST_STATE.value + MAX_STATES)
 NUMBERS, COMMON_WORDS = tl.constexpr(10), tl.constexpr(14)
 NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}
-RULE_FORMATS = {"plain": "f", "momentum": "3f?3x"}  # of a rule's own scalars, by kernel
+NUMBER_CODES = {"": 0, "float32": 1, "float64": 2}  # the type of a number on the device
+HYPER, GROUP = struct.Struct("<15d3i2?2x"), struct.Struct("<6q2d2q")
+HYPER_WORDS = tl.constexpr(HYPER.size // 8)
+GROUP_WORDS = tl.constexpr((HYPER.size + GROUP.size) // 8)
 
 
 class Part(NamedTuple):
@@ -35,9 +39,10 @@ class Part(NamedTuple):
     size: int
     offset: int  # where its first element lies in the unsharded tensor
     key: int
-    row: int  # which row of scalars is its own
+    group: int  # whose hyper-parameters it has
     noise: bool
     states: Sequence[int] = ()
+    step: int = 0  # its counter of 64 bits; 0: the host counts
 
 
 def make_tensors(parts: Sequence[Part]) -> Tensor:
@@ -46,7 +51,7 @@ def make_tensors(parts: Sequence[Part]) -> Tensor:
     for part in parts:
         key = part.key - (1 << 64) if part.key >> 63 else part.key
         states = [*part.states, *[0] * (MAX_STATES - len(part.states))]
-        rows.append([part.param, part.size, part.offset, key, part.row, int(part.noise), *states])
+        rows.append([part.param, part.size, part.offset, key, part.group, int(part.noise), part.step, *states])
     return torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, TENSOR_WORDS.value)
 
 
@@ -63,16 +68,43 @@ def make_chunks(extents: Sequence[tuple[int, int]]) -> Tensor:
     return torch.cat(tables)
 
 
-def make_rows(kernel: str, rows: Sequence[Any]) -> Tensor:
-    """The table of scalars from rows whose fields are those of Row; enumerations by name."""
-    layout = struct.Struct(f"<{NUMBERS.value}f3i2?2x{RULE_FORMATS[kernel]}2I")
-    packed = bytearray(layout.size * len(rows))
-    for i, row in enumerate(rows):
-        values = [getattr(row.common, name) for name in Scalars._fields]
-        codes = [NOISE_CODES[values[10]], ROUNDING_CODES[values[11]], ROUNDING_CODES[values[12]]]
-        own = row.rule.values()
-        layout.pack_into(packed, i * layout.size, *values[:10], *codes, *values[13:], *own, row.step, row.chain)
-    return torch.frombuffer(packed, dtype=torch.int32).view(len(rows), -1)
+def pack_hyper(values: Mapping[str, Any], rule_hypers: Sequence[str]) -> bytes:
+    """One group's resolved hyper-parameters as ``Hyper`` of ``csrc/core/scalars.h`` lies in memory.
+
+    Args:
+        values: as the native modules take them, enumerations by name.
+        rule_hypers: the names of the rule's own, in its order.
+    """
+    rule = [float(values[name]) for name in rule_hypers]
+    numbers = [*(values[name] for name in Hyper._fields[:7]), *rule, *[0.0] * (MAX_RULE_HYPERS - len(rule))]
+    codes = NOISE_CODES[values["noise"]], ROUNDING_CODES[values["grad_rounding"]], ROUNDING_CODES[values["update_rounding"]]
+    return HYPER.pack(*numbers, *codes, values["stochastic_param"], values["stochastic_state"])
+
+
+class Group(NamedTuple):
+    """What the device makes a group's scalars of; addresses of memory on the device, 0 for none."""
+
+    hyper: bytes  # what pack_hyper makes
+    lr: tuple[int, str] = (0, "")  # address and type of a number in place of the hyper-parameters'
+    temperature: tuple[int, str] = (0, "")
+    schedule: int = 0  # of one packed hyper for each step from the first on, in place of `hyper`
+    schedule_steps: int = 0
+    grad_multiplier: float = 1.0  # sign (maximize), and whatever of scale and clip coefficient the host knows
+    max_grad_norm: float = 0.0  # 0: no clipping on the device
+    compensates: bool = False  # on the device, as the hyper-parameter `compensation` says
+    compensation_global: bool = False  # by the norm of all displacements
+
+
+def pack_group(group: Group) -> bytes:
+    """One row of the table of groups."""
+    numbers = [(address, NUMBER_CODES[kind]) for address, kind in (group.lr, group.temperature)]
+    return group.hyper + GROUP.pack(*numbers[0], *numbers[1], *group[3:])
+
+
+def make_groups(groups: Sequence[Group]) -> Tensor:
+    """The table of groups."""
+    packed = bytearray(b"".join(map(pack_group, groups)))
+    return torch.frombuffer(packed, dtype=torch.int64).view(-1, GROUP_WORDS.value)
 
 
 class Reach(NamedTuple):
@@ -88,7 +120,6 @@ class Facts(NamedTuple):
     """What the table of tensors says of one."""
 
     param: tl.tensor
-    row: tl.tensor
     noise: tl.tensor
     states: tuple[tl.tensor, ...]
     key: PhiloxKey
@@ -131,17 +162,64 @@ def load_rule(RULE: tl.constexpr, words):
 @triton.constexpr_function
 def rule_words(rule):
     """How many words a rule's own scalars take."""
-    return {"plain": 1, "momentum": 4}[rule]
+    return {"plain": 1, "momentum": 4}[KERNELS[rule]]
+
+
+@triton.constexpr_function
+def row_words(rule):
+    """How many words a row takes."""
+    return COMMON_WORDS.value + rule_words(rule) + 2
 
 
 @triton.jit
 def load_row(RULE: tl.constexpr, rows, index):
     """One row of scalars."""
-    words = rows + index * (COMMON_WORDS + rule_words(RULE) + 2)
+    words = rows + index * row_words(RULE)
     last = words + COMMON_WORDS + rule_words(RULE)
     step = tl.load(last).to(tl.uint32, bitcast=True)
     chain = tl.load(last + 1).to(tl.uint32, bitcast=True)
     return Row(load_common(words), load_rule(RULE, words + COMMON_WORDS), step, chain)
+
+
+@triton.jit
+def store_word(words, value, mine):
+    """A word of each row that is `mine`."""
+    tl.store(words, value.to(tl.int32, bitcast=True), mask=mine)
+
+
+@triton.jit
+def store_row(RULE: tl.constexpr, rows, index, row, mine):
+    """A block of rows of scalars, those that are `mine`."""
+    words = rows + index * row_words(RULE)
+    s = row.common
+    for k in tl.static_range(NUMBERS + 3):
+        store_word(words + k, s[k], mine)
+    store_word(words + 13, s.stochastic_param.to(tl.int32) | s.stochastic_state.to(tl.int32) << 8, mine)
+    for k in tl.static_range(len(row.rule)):
+        value = row.rule[k]
+        store_word(words + COMMON_WORDS + k, value.to(tl.int32) if value.dtype == tl.int1 else value, mine)
+    last = words + COMMON_WORDS + rule_words(RULE)
+    store_word(last, row.step.to(tl.int32), mine)
+    store_word(last + 1, row.chain, mine)
+
+
+@triton.jit
+def load_wide(words):
+    """A binary64 number."""
+    return tl.load(words).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def load_hyper(words, COUNT: tl.constexpr):
+    """Hyper-parameters, COUNT of them the rule's own."""
+    numbers, rule = (), ()
+    for k in tl.static_range(7):
+        numbers = numbers + (load_wide(words + k),)  # noqa: RUF005
+    for k in tl.static_range(COUNT):
+        rule = rule + (load_wide(words + 7 + k),)  # noqa: RUF005
+    codes, last = tl.load(words + HYPER_WORDS - 2), tl.load(words + HYPER_WORDS - 1)
+    noise, grad_rounding, update_rounding = codes.to(tl.int32), (codes >> 32).to(tl.int32), last.to(tl.int32)
+    return Hyper(*numbers, rule, noise, grad_rounding, update_rounding, (last >> 32 & 0xFF) != 0, (last >> 40 & 0xFF) != 0)
 
 
 @triton.jit
@@ -151,9 +229,9 @@ def load_tensor(tensors, index, STATES: tl.constexpr):
     key = tl.load(words + 3).to(tl.uint64, bitcast=True)
     states = ()
     for k in tl.static_range(STATES):
-        states = states + (tl.load(words + 6 + k),)  # noqa: RUF005
+        states = states + (tl.load(words + FIRST_STATE + k),)  # noqa: RUF005
     key = PhiloxKey(key.to(tl.uint32), (key >> 32).to(tl.uint32))
-    return Facts(tl.load(words), tl.load(words + 4), tl.load(words + 5) != 0, states, key)
+    return Facts(tl.load(words), tl.load(words + 5) != 0, states, key)
 
 
 @triton.jit

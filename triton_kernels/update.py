@@ -11,38 +11,6 @@ from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, noise_value
 from .rounding import OFF, draws_bits, quantize
 from .rules import accumulate, displace, finish, site_of
 
-# --- scalars.h --------------------------------------------------------------------------------------------------------
-
-
-class Scalars(NamedTuple):
-    """What every rule needs of one step; absent stages are marked by 0 or OFF and skipped."""
-
-    grad_multiplier: tl.tensor
-    weight_decay: tl.tensor
-    lr: tl.tensor
-    decoupled_weight_decay: tl.tensor
-    noise_scale: tl.tensor
-    compensation: tl.tensor
-    grad_resolution: tl.tensor
-    grad_spacing: tl.tensor
-    update_resolution: tl.tensor
-    update_spacing: tl.tensor
-    noise: tl.tensor
-    grad_rounding: tl.tensor
-    update_rounding: tl.tensor
-    stochastic_param: tl.tensor
-    stochastic_state: tl.tensor
-
-
-class Row(NamedTuple):
-    """The scalars of one group at one step."""
-
-    common: Scalars
-    rule: NamedTuple
-    step: tl.tensor
-    chain: tl.tensor
-
-
 # --- update.h ---------------------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from qlangevin import reference, reference_rules
 
-from .sources import ROOT, block_after, list_files, name_of, parse, read
+from .sources import ROOT, block_after, functions, list_files, name_of, parse, read, without_comments
 from .test_mirror import MEMBERS, ORDER, RULES, constant, cpp_functions, field_names, header, order_in_update
 
 FILES = list_files((".py",), ("triton_kernels",))
@@ -80,8 +80,28 @@ def test_update_h_defines_the_stages_in_the_same_order() -> None:
 
 def test_the_scalars_have_the_same_names_in_the_same_order() -> None:
     text = header("scalars.h")
-    assert fields_of("update.py", "Scalars") == field_names(block_after(text, text.index("struct Scalars")))
-    assert fields_of("update.py", "Row") == ["common", "rule", "step", "chain"] == list(reference.Row.__dataclass_fields__)
+    assert fields_of("scalars.py", "Scalars") == field_names(block_after(text, text.index("struct Scalars")))
+    assert fields_of("scalars.py", "Row") == ["common", "rule", "step", "chain"] == list(reference.Row.__dataclass_fields__)
+    hyper = re.sub(r" = [^,;]*|\[\w+\]", "", block_after(text, text.index("struct Hyper")))
+    assert fields_of("scalars.py", "Hyper") == field_names(hyper)
+    assert literal("scalars.py", "MAX_RULE_HYPERS") == constant(text, "kMaxRuleHypers")
+    assert constant(text, "kLargest") in literal("scalars.py", "LARGEST")
+
+
+def test_the_scalars_are_made_by_the_same_functions_in_the_same_order() -> None:
+    """The last of them needs the rules and stands behind them."""
+    ours = functions_of("scalars.py", "scalars.h") + functions_of("prepare.py", "scalars.h")
+    assert ours == cpp_functions(header("scalars.h"))
+    theirs = cpp_functions(without_comments(read("csrc/cuda/prepare.h")))[:4]  # before the kernel
+    assert theirs[-1] == "compensation_of" and functions_of("prepare.py", "prepare.h")[:4] == theirs
+
+
+def test_the_scalars_kernel_takes_the_fields_of_its_structs() -> None:
+    (kernel,) = [one for one in functions(parse(ROOT / "triton_kernels" / "prepare.py")) if one.name == "prepare_kernel"]
+    inputs, request = fields_of("prepare.py", "Inputs"), fields_of("prepare.py", "Request")
+    assert [argument.arg for argument in kernel.args.args] == [*inputs, "count", *request, "RULE"]
+    statistics = [number("prepare.py", name) for name in ("STATISTICS", "DISPLACEMENT_SQUARES")]
+    assert statistics == [len(reference.STATISTICS), reference.STATISTICS.index("displacement_squares")]
 
 
 KERNELS = ast.literal_eval(literal("rules.py", "KERNELS"))
@@ -95,14 +115,18 @@ def test_every_rule_has_a_kernel() -> None:
         assert KERNELS[mirror.name] == getattr(reference_rules, kernel).name
 
 
+@pytest.mark.parametrize("rule", KERNELS)
+def test_a_rule_has_the_same_members_and_hypers(rule: str) -> None:
+    """Those that make scalars are every rule's, the others its kernel's."""
+    members = MEMBERS if KERNELS[rule] == rule else MEMBERS[:2]
+    assert [name for name in functions_of("rules.py") if name.startswith(f"{rule}_")] == [f"{rule}_{name}" for name in members]
+    assert functions_of("rules.py")[-len(MEMBERS) :] == list(MEMBERS)
+    assert f'"{rule}": {len(reference_rules.RULES[rule].hypers)}' in source_of("rules.py", "hypers_of")
+
+
 @pytest.mark.parametrize("kernel", sorted(set(KERNELS.values())))
-def test_a_rule_has_the_same_members_scalars_states_and_site(kernel: str) -> None:
+def test_a_kernel_has_the_same_scalars_states_and_site(kernel: str) -> None:
     rule = reference_rules.RULES[kernel]
-    members = [name for name in MEMBERS if name not in ("noise_variance", "prepare")]  # those are the host's
-    assert [name for name in functions_of("rules.py") if name.startswith(f"{kernel}_")] == [
-        f"{kernel}_{name}" for name in members
-    ]
-    assert functions_of("rules.py")[-3:] == members
     body = RULES[rule.__name__]
     assert fields_of("rules.py", f"{rule.__name__}Scalars") == field_names(block_after(body, body.index("struct Scalars")))
     assert f'"{kernel}": {len(rule.states)}' in source_of("rules.py", "states_of")
@@ -150,15 +174,19 @@ EXACT = {
     "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "minimum", "multiple_of", "permute",
     "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
 }  # fmt: skip
+BINARY64 = re.compile(r"(\w+_)?(norm_of|clip_coefficient|compensation_factor|make_row|noise_variance|prepare|multiplier_of)")
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_the_kernels_use_exact_operations_only(path: Any) -> None:
+    """Divisions and square roots are those of scalars, in binary64."""
     tree = parse(path)
+    apart = {id(node) for one in tree.body if BINARY64.fullmatch(getattr(one, "name", "")) for node in ast.walk(one)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "tl":
-            assert node.func.attr in EXACT, f"line {node.lineno}: tl.{node.func.attr}"
-        if isinstance(node, ast.BinOp | ast.AugAssign):
+            allowed = EXACT | {"sqrt"} if id(node) in apart else EXACT
+            assert node.func.attr in allowed, f"line {node.lineno}: tl.{node.func.attr}"
+        if isinstance(node, ast.BinOp | ast.AugAssign) and id(node) not in apart:
             assert not isinstance(node.op, ast.Div | ast.Pow), f"line {node.lineno}: a division or power"
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):  # of some versions 0 - x, which loses -0
             assert ast.unparse(node.operand).isupper() or isinstance(node.operand, ast.Constant | ast.BinOp), (
@@ -185,5 +213,6 @@ def test_one_instruction_is_asked_for_by_name() -> None:
 
 
 def test_fusion_is_switched_off() -> None:
-    assert '"enable_fp_fusion": False' in literal("step.py", "OPTIONS").replace("'", '"')
+    for file in ("step.py", "prepare.py"):
+        assert '"enable_fp_fusion": False' in literal(file, "OPTIONS").replace("'", '"')
     assert "autotune" not in "".join(path.read_text() for path in FILES)

@@ -1,33 +1,50 @@
-"""One step of a list of tensors by the Triton kernel, over tables that are made as a backend makes them."""
+"""One step of a list of tensors by the Triton kernel alone: rows of scalars are made on the host, of the reference's."""
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from qlangevin import reference, reference_rules
 from qlangevin.triton_kernels import step as kernels
 from qlangevin.triton_kernels import tables
+from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.kernels import Job, Step
 
+RULE_FORMATS = {"plain": "f", "momentum": "3f?3x"}  # of a rule's own scalars, by kernel
+
+
+def make_rows(kernel: str, rows: Sequence[reference.Row]) -> Tensor:
+    """The table of scalars."""
+    layout = struct.Struct(f"<{tables.NUMBERS.value}f3i2?2x{RULE_FORMATS[kernel]}2I")
+    packed = bytearray(layout.size * len(rows))
+    for i, row in enumerate(rows):
+        values = [getattr(row.common, name) for name in Scalars._fields]
+        codes = [tables.NOISE_CODES[values[10]], *(tables.ROUNDING_CODES[name] for name in values[11:13])]
+        own = row.rule.values()
+        layout.pack_into(packed, i * layout.size, *values[:10], *codes, *values[13:], *own, row.step, row.chain)
+    return torch.frombuffer(packed, dtype=torch.int32).view(len(rows), -1)
+
 
 def make_tables(step: Step, jobs: Sequence[Job], found_inf: float = 0.0) -> kernels.Tables:
-    """The tables of one step; every tensor has a row of scalars of its own."""
+    """The tables of one step."""
     rule = reference_rules.RULES[step.rule]
     rows, parts = [], []
-    for i, job in enumerate(jobs):
+    for job in jobs:
         row = reference.make_row(rule, step.hypers[job.group], step.multipliers[job.group], int(job.steps) + 1, step.chain)
         common = reference.replace(row.common, compensation=job.compensation)
         rows.append(reference.replace(row, common=common))
         states = [state.data_ptr() for state in job.states]
-        parts.append(tables.Part(job.param.data_ptr(), job.param.numel(), job.offset, job.key, i, job.noise, states))
+        parts.append(tables.Part(job.param.data_ptr(), job.param.numel(), job.offset, job.key, job.group, job.noise, states))
     return kernels.Tables(
         tables.make_chunks([(part.size, part.offset) for part in parts]),
         tables.make_tensors(parts),
         torch.tensor([job.grad.data_ptr() for job in jobs], dtype=torch.int64),
-        tables.make_rows(kernels.KERNELS[step.rule], rows),
+        make_rows(kernels.KERNELS[step.rule], rows),
         torch.tensor([found_inf]),
     )
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qlangevin.triton_kernels.tables import FIRST_STATE
+
 from ..core.kernels import Job, Step, settings
 from ..machine.instructions import COLUMNS, FOLDER, GROUP, PATHS, TABLE, own_hypers, read_table, write_json
 from ..machine.launch import PARAMETERS, Launch, Placed
@@ -70,7 +72,7 @@ class TritonLaunch:
         for i, one in enumerate(placed):
             made.tensors[i, 0], made.grads[i] = one[0].address, one[1].address
             for k, state in enumerate(one[2:]):
-                made.tensors[i, 6 + k] = state.address
+                made.tensors[i, FIRST_STATE.value + k] = state.address
         addresses = b"".join(self.add(name, table) for name, table in made._asdict().items())
         self.start(addresses, made.chunks.shape[0])
         for job in jobs:

@@ -17,6 +17,7 @@ from ..core.cases import RULE_ROWS
 from ..core.kernels import settings
 from ..machine.layout import load_layout
 from ..machine.tools import MissingToolError
+from .launching import make_rows
 
 CHUNK = tables.CHUNK.value
 
@@ -59,8 +60,8 @@ def test_rows_lie_in_memory_as_those_of_the_native_code(name: str) -> None:
         row = reference.make_row(reference_rules.RULES[rule], h, 0.37, 2**32 - 1, 2**32 - 5)
         row = reference.replace(row, common=reference.replace(row.common, compensation=0.5))
         wanted = layout.make_row(rule, h, 0.37, 2**32 - 1, 2**32 - 5, 0.5)
-        found = tables.make_rows(layout.kernel_of(rule), [row, row])
-        assert found.shape == (2, len(wanted) // 4) and found.dtype == torch.int32, number
+        found = make_rows(layout.kernel_of(rule), [row, row])
+        assert found.shape == (2, len(wanted) // 4) == (2, tables.row_words(rule)) and found.dtype == torch.int32, number
         assert bytes(found[1].numpy().tobytes()) == wanted
 
 
@@ -69,6 +70,6 @@ def test_the_codes_are_those_of_the_native_code() -> None:
 
 
 def test_keys_of_64_bits_fit_their_table() -> None:
-    (row,) = tables.make_tensors([tables.Part(2**47 - 16, 5, 2**51, 2**64 - 1, 3, True, (16, 32))]).tolist()
-    assert row == [2**47 - 16, 5, 2**51, -1, 3, 1, 16, 32, 0, 0]
+    (row,) = tables.make_tensors([tables.Part(2**47 - 16, 5, 2**51, 2**64 - 1, 3, True, (16, 32), 48)]).tolist()
+    assert row == [2**47 - 16, 5, 2**51, -1, 3, 1, 48, 16, 32, 0, 0]
     assert tables.make_tensors([]).shape == (0, tables.TENSOR_WORDS.value)

@@ -110,16 +110,3 @@ def test_nothing_is_done_where_found_inf_is_set() -> None:
 def test_a_list_of_empty_tensors_is_no_launch() -> None:
     with mock.patch.object(step, "step_kernel", None):
         step_triton(Step("plain", [settings()]), [Job(torch.zeros(0), torch.zeros(0))])
-
-
-def test_rows_may_be_shared_by_tensors() -> None:
-    """A group's tensors at one step need one row."""
-    generator = torch.Generator().manual_seed(3)
-    made = [Job(torch.randn(20, generator=generator), torch.randn(20, generator=generator), key=i) for i in range(3)]
-    wanted = [job.clone() for job in made]
-    plan = Step("plain", [settings(temperature=1.0)])
-    tables = make_tables(plan, made)
-    tables.tensors[:, 4] = 0
-    step.launch_step("plain", dtypes_of(made[0]), tables._replace(rows=tables.rows[:1]))
-    step_reference(plan, wanted)
-    assert compare_jobs(made, [replace(job, steps=torch.tensor(0)) for job in wanted]) == []
