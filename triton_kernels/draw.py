@@ -95,10 +95,11 @@ class PurposePart(NamedTuple):
 
 
 class Draws(NamedTuple):
-    """The draws of one row, each made where it is read."""
+    """The draws of one row, each made where it is read, but for noise that was drawn already."""
 
     at: Coordinates
     groups: GroupPart
+    noise: tl.tensor | None
 
 
 @triton.jit
@@ -218,3 +219,12 @@ def noise_value(kind, draws):
         if kind == UNIFORM:
             noise = uniform(half)
     return noise
+
+
+@triton.jit
+def draw_noise(kind, draws):
+    """Noise as above, or what was drawn already."""
+    if draws.noise is None:
+        return noise_value(kind, draws)
+    else:
+        return draws.noise

@@ -14,6 +14,8 @@ import triton.language as tl
 from .draw import GROUP, GROUPS
 from .rounding import BFLOAT16, FLOAT32, bits_of, float_of, nearest_bits, round_to, widen
 
+ROW = tl.constexpr(GROUPS.value * GROUP.value)
+
 
 class Range(NamedTuple):
     """Where a row begins in its block, and the block's elements that lie in the tensor: [first, last)."""
@@ -22,6 +24,13 @@ class Range(NamedTuple):
     first: tl.tensor
     last: tl.tensor
     aligned: tl.tensor
+
+
+@triton.jit
+def range_of(reach, begin, aligned):
+    """The row that begins in a chunk's block at `begin`; aligned: the block lies on 16 bytes in every memory."""
+    whole = (begin >= reach.first) & (begin + ROW <= reach.last)
+    return Range(begin, reach.first, reach.last, aligned & whole)
 
 
 @triton.constexpr_function
@@ -70,6 +79,15 @@ def unpack(STORAGE: tl.constexpr, words):
     else:
         first, second = widen(STORAGE, words & 0xFFFF), widen(STORAGE, words >> 16)
     return tl.trans(tl.reshape(tl.join(first, second), (GROUPS, GROUP)))
+
+
+@triton.jit
+def unpack_stored(STORAGE: tl.constexpr, packed):
+    """What pack() or pack_drawn() made, to values."""
+    if STORAGE == FLOAT32:
+        return float_of(packed)
+    else:
+        return unpack(STORAGE, packed)
 
 
 @triton.jit
@@ -154,6 +172,13 @@ def store_partial(address, STORAGE: tl.constexpr, row, packed):
         place = tl.arange(0, GROUPS) * GROUP + k
         inside = (row.at + place >= row.first) & (row.at + place < row.last)
         tl.store(address.to(tl.pointer_type(type_of(STORAGE))) + place, columns[k].to(type_of(STORAGE)), inside)
+
+
+@triton.jit
+def is_inside(row):
+    """Which elements of a row lie in the tensor."""
+    place = row.at + tl.arange(0, GROUPS)[None, :] * GROUP + tl.arange(0, GROUP)[:, None]
+    return (place >= row.first) & (place < row.last)
 
 
 @triton.jit

@@ -9,16 +9,17 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part
-from .memory import Range, bytes_of, load_group, pack, pack_drawn, store_group
+from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part, noise_value
+from .memory import ROW, bytes_of, is_inside, load_group, pack, pack_drawn, range_of, store_group, unpack_stored
+from .norm import add_squares
+from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, states_of
+from .rules import KERNELS, site_of, states_of
 from .scalars import Row, Scalars
 from .tables import coordinates_of, load_row, load_tensor, reach_of
-from .update import Element, update
+from .update import Element, moving_noise, unscale, update
 
 WARPS = 1  # of a program: each thread has one group of 8 of a row
-ROW = tl.constexpr(GROUPS.value * GROUP.value)
 OPTIONS = {"num_warps": WARPS, "num_stages": 1, "enable_fp_fusion": False}
 STORAGES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
@@ -70,19 +71,6 @@ def is_bare(s):
 
 
 @triton.jit
-def update_group(RULE: tl.constexpr, row, bare, draws, noisy, e):
-    """One branch to a step where the compiler knows that it is bare costs less than one for each of the stages."""
-    if bare:
-        s = row.common
-        numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
-        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
-        e = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
-    else:
-        e = update(RULE, row, draws, noisy, e)
-    return e
-
-
-@triton.jit
 def round_stored(STORAGE: tl.constexpr, values, stochastic, draws, PURPOSE: tl.constexpr):
     """A row as it is stored; values of 32 bits need no random bits."""
     if STORAGE == FLOAT32:
@@ -94,56 +82,150 @@ def round_stored(STORAGE: tl.constexpr, values, stochastic, draws, PURPOSE: tl.c
     return packed
 
 
-@triton.jit(do_not_specialize_on_alignment=Tables._fields)
-def step_kernel(chunks, tensors, grads, rows, found_inf, KERNEL: tl.constexpr):
-    """One program steps one chunk, row of 256 elements by row. KERNEL: what specialize() says."""
+class Chunk(NamedTuple):
+    """What a program knows of its chunk before the first row."""
+
+    row: Row
+    bases: Bases
+    bare: tl.tensor
+    watched: Watched
+
+
+@triton.jit
+def update_group(RULE: tl.constexpr, chunk, draws, e):
+    """One branch to a step where the compiler knows that it is bare costs less than one for each of the stages."""
+    row, noisy = chunk.row, chunk.watched.noise
+    if chunk.bare:
+        s = row.common
+        numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
+        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
+        e = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
+    else:
+        e = update(RULE, row, draws, noisy, e)
+    return e
+
+
+@triton.jit
+def load_element(bases, here, KERNEL: tl.constexpr):
+    """A row's values before the step."""
     RULE: tl.constexpr = KERNEL[0]
-    PARAM: tl.constexpr = KERNEL[1]
-    GRAD: tl.constexpr = KERNEL[2]
     STATE: tl.constexpr = KERNEL[3]
+    states = ()
+    for k in tl.static_range(states_of(RULE)):
+        states = states + (load_group(bases.states[k], STATE, here),)  # noqa: RUF005
+    param = load_group(bases.param, KERNEL[1], here)
+    grad = load_group(bases.grad, KERNEL[2], here)
+    return Element(param, grad, states, grad, grad)
+
+
+@triton.jit
+def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
+    """Rounds and stores a stepped row, the parameter unless lr is 0; the parameter as it lies in memory then."""
+    PARAM: tl.constexpr = KERNEL[1]
+    STATE: tl.constexpr = KERNEL[3]
+    s = chunk.row.common
+    stored = old
+    if s.lr != 0.0:
+        packed = round_stored(PARAM, e.param, s.stochastic_param, draws, PARAM_ROUNDING)
+        store_group(chunk.bases.param, PARAM, here, packed)
+        stored = unpack_stored(PARAM, packed)
+    for k in tl.static_range(states_of(KERNEL[0])):
+        packed = round_stored(STATE, e.states[k], s.stochastic_state, draws, STATE_ROUNDING + k)
+        store_group(chunk.bases.states[k], STATE, here, packed)
+    return stored
+
+
+@triton.jit
+def step_row(chunk, here, draws, KERNEL: tl.constexpr):
+    """Steps a row."""
+    before = load_element(chunk.bases, here, KERNEL)
+    e = update_group(KERNEL[0], chunk, draws, before)
+    store_element(chunk, here, draws, before.param, e, KERNEL)
+
+
+@triton.jit
+def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.constexpr):
+    """Steps a row if STORES, else only looks at it; the tally with what was seen, each number as soon as it is known."""
+    row, watched = chunk.row, chunk.watched
+    inside = is_inside(here)
+    before = load_element(chunk.bases, here, KERNEL)
+    grads, updates, noises = tally.grad_squares, tally.update_squares, tally.noise_squares
+    rounding, unmoved, zeroed = tally.rounding_squares, tally.unmoved, tally.zeroed
+    if STORES:
+        grads = add_squares(grads, tl.where(inside, unscale(row.common, before.grad), 0.0))
+    noise = tl.zeros_like(before.param)
+    if watched.noise:
+        noise = noise_value(row.common.noise, draws)
+        if STORES:
+            noises = add_squares(noises, tl.where(inside, moving_noise(KERNEL[0], row, noise), 0.0))
+    e = update_group(KERNEL[0], chunk, Draws(draws.at, draws.groups, noise), before)
+    squares, sum, error, largest = watch_displacement(tally, watched, inside, e.displacement, e.delta, STORES)
+    if STORES:
+        updates = add_squares(updates, tl.where(inside, e.delta, 0.0))
+        zeroed = add_count(zeroed, inside & (e.delta == 0.0))
+        stored = store_element(chunk, here, draws, before.param, e, KERNEL)
+        rounding, unmoved = watch_stored(tally, watched, inside, before.param, e.param, stored)
+    return Tally(grads, squares, sum, updates, error, noises, rounding, unmoved, zeroed, largest)
+
+
+@triton.jit(do_not_specialize_on_alignment=[*Tables._fields, "statistics"])
+def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.constexpr, STORES: tl.constexpr):
+    """One program steps one chunk, row of 256 elements by row. KERNEL: what specialize() says; statistics may be None."""
+    RULE: tl.constexpr = KERNEL[0]
     if tl.load(found_inf) != 0.0:
         return
-    chunk = chunks + tl.program_id(0).to(tl.int64) * 2
-    index = tl.load(chunk)
+    program = tl.program_id(0).to(tl.int64)
+    place = chunks + program * 2
+    index = tl.load(place)
     tensor = load_tensor(tensors, index, states_of(RULE))
     row = load_row(RULE, rows, index)
-    reach = reach_of(tensors, index, tl.load(chunk + 1))
+    reach = reach_of(tensors, index, tl.load(place + 1))
     bases = bases_of(tensor, tl.load(grads + index), reach.before, KERNEL)
     at = coordinates_of(tensor.key, row, reach.block)
     s = row.common
     aligned = are_aligned(bases)
     bare = is_bare(s)
     noisy = tensor.noise & (s.noise_scale > 0.0)
+    if STORES:
+        watched = Watched(s.update_rounding != OFF, noisy, (s.lr != 0.0) & (KERNEL[1] != FLOAT32))
+    else:  # noise that is added to the displacement comes after it
+        watched = Watched(True, noisy & (site_of(RULE) == "velocity"), False)
+    chunk = Chunk(row, bases, bare, watched)
+    tally = clear()
     lanes = tl.arange(0, GROUPS).to(tl.uint32)
     for begin in range(reach.first & -ROW, reach.last, ROW):
-        whole = (begin >= reach.first) & (begin + ROW <= reach.last)
-        here = Range(begin, reach.first, reach.last, aligned & whole)
-        draws = Draws(at, group_part(at, ((reach.block + begin) // GROUP).to(tl.uint32) + lanes))
-        states = ()
-        for k in tl.static_range(states_of(RULE)):
-            states = states + (load_group(bases.states[k], STATE, here),)  # noqa: RUF005
-        param = load_group(bases.param, PARAM, here)
-        grad = load_group(bases.grad, GRAD, here)
-        e = update_group(RULE, row, bare, draws, noisy, Element(param, grad, states, grad, grad))
-        if s.lr != 0.0:
-            store_group(bases.param, PARAM, here, round_stored(PARAM, e.param, s.stochastic_param, draws, PARAM_ROUNDING))
-        for k in tl.static_range(states_of(RULE)):
-            packed = round_stored(STATE, e.states[k], s.stochastic_state, draws, STATE_ROUNDING + k)
-            store_group(bases.states[k], STATE, here, packed)
+        here = range_of(reach, begin, aligned)
+        draws = Draws(at, group_part(at, ((reach.block + begin) // GROUP).to(tl.uint32) + lanes), None)
+        if statistics is None:
+            step_row(chunk, here, draws, KERNEL)
+        else:
+            tally = watch_row(chunk, here, draws, tally, KERNEL, STORES)
+    if statistics is not None:
+        finish(tally, watched, statistics + program * STATISTICS, STORES)
 
 
-def launch_step(rule: str, dtypes: tuple[torch.dtype, torch.dtype, torch.dtype], tables: Tables) -> None:
+def launch_step(
+    rule: str,
+    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
+    tables: Tables,
+    statistics: Tensor | None = None,
+    stores: bool = True,
+) -> None:
     """Steps every tensor of a bucket once, on the current stream of its device.
 
     Args:
         rule: the rule's name.
         dtypes: of parameters, gradients and states.
         tables: on the device of the tensors that they point to.
+        statistics: binary64, of each chunk those that qlangevin.reference.STATISTICS names.
+        stores: False looks at the step without taking it; only the displacement's statistics are not 0 then.
     """
+    if statistics is None and not stores:
+        raise ValueError("looking ahead needs memory for its statistics")
     chunks = tables.chunks.shape[0]
     if chunks == 0:
         return
-    step_kernel[(chunks,)](*tables, specialize(rule, dtypes), **OPTIONS)
+    step_kernel[(chunks,)](*tables, statistics, specialize(rule, dtypes), stores, **OPTIONS)
 
 
 def specialize(rule: str, dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]) -> tuple[str, int, int, int]:

@@ -248,3 +248,30 @@ def reach_of(tensors, index, begin):
 def coordinates_of(key, row, block):
     """Where the draws of a chunk come from."""
     return Coordinates(key, row.step, row.chain, (block >> 35).to(tl.uint32))
+
+
+def make_folds(extents: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, int]:
+    """How the numbers of chunks come to one of each of a list of (size, offset): folds, last folds, and segments.
+
+    A fold is (first, count, to). The sums are one of each tensor, then the segments': a tensor of more than 4096 chunks is
+    summed over segments of as many, which the last folds sum. Plan::plan_tasks of csrc/cuda/plan.cpp makes the same ones.
+    """
+    most = CHUNK.value
+    folds: list[tuple[int, int, int]] = []
+    last_folds: list[tuple[int, int, int]] = []
+    first = segments = 0
+    for tensor, (size, offset) in enumerate(extents):
+        chunks = (offset + size - 1) // most - offset // most + 1 if size else 0
+        if chunks > most * most:
+            raise ValueError("a tensor has more than 2^36 elements")
+        if chunks <= most:
+            folds.append((first, chunks, tensor))
+        else:
+            begins = range(0, chunks, most)
+            last_folds.append((len(extents) + segments, len(begins), tensor))
+            for begin in begins:
+                folds.append((first + begin, min(most, chunks - begin), len(extents) + segments))
+                segments += 1
+        first += chunks
+    tables = (torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 3) for rows in (folds, last_folds))
+    return *tables, segments

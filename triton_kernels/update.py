@@ -7,7 +7,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, noise_value
+from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, draw_noise
 from .rounding import OFF, draws_bits, quantize
 from .rules import accumulate, displace, finish, site_of
 
@@ -102,7 +102,7 @@ def update(RULE: tl.constexpr, row, draws, noisy, e):
     if site_of(RULE) == "velocity":
         velocity = states[0]
         if noisy:
-            velocity = velocity + scaled_noise(s, noise_value(s.noise, draws))
+            velocity = velocity + scaled_noise(s, draw_noise(s.noise, draws))
         states = (velocity,) + states[1:]  # noqa: RUF005  # Triton has no star in a tuple
     delta = displace(RULE, row.rule, g, states)
     delta = compensate(s, delta)
@@ -111,6 +111,6 @@ def update(RULE: tl.constexpr, row, draws, noisy, e):
     quantized = delta
     if site_of(RULE) == "displacement":  # noqa: SIM102  # one condition is known when a kernel is compiled
         if noisy:
-            delta = delta + scaled_noise(s, noise_value(s.noise, draws))
+            delta = delta + scaled_noise(s, draw_noise(s.noise, draws))
     states = finish(RULE, row.rule, delta, states)
     return Element(move_param(s, e.param, delta), g, states, displacement, quantized)

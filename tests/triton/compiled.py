@@ -73,8 +73,8 @@ class Compiled:
 def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
     """Compiles a kernel; Triton keeps it until its source changes."""
     os.environ.setdefault("TRITON_CACHE_DIR", str(tools.cache_folder() / "triton"))
-    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes)}
-    source = ASTSource(step.step_kernel, POINTERS | {"KERNEL": "constexpr"}, constants)
+    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes), "STORES": True, "statistics": None}
+    source = ASTSource(step.step_kernel, POINTERS | dict.fromkeys(constants, "constexpr"), constants)
     found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=step.OPTIONS)
     path = tools.cache_folder() / f"triton-{found.hash}.cubin"
     path.write_bytes(found.asm["cubin"])
