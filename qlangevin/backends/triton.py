@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,13 +99,6 @@ class Common:
         self.grad_squares = self.displacement_squares = first.no_sum
 
 
-class Steps(NamedTuple):
-    """Where the prepare kernel finds the step that each tensor takes."""
-
-    step: int  # of all of them; 0: it differs
-    from_counters: bool
-
-
 class Begun:
     """One plan's part in a step, whose input is on its way to the device."""
 
@@ -115,7 +108,7 @@ class Begun:
         plan.put_groups(step_input, capturing)
         plan.grads.put(pack_addresses(step_input.pointers), capturing)
         self.plan, self.common, self.chain = plan, common, step_input.chain
-        self.steps = self.put_steps(capturing)
+        self.step = self.put_steps(capturing)
         self.has_compensations = len(step_input.compensations) > 0
         if self.has_compensations:
             numbers = array("f", step_input.compensations)
@@ -123,15 +116,15 @@ class Begun:
         tables = plan.chunks, plan.tensors, plan.grads.tensor, plan.rows, common.found_inf
         self.tables = plan.kernels.step.Tables(*tables)
 
-    def put_steps(self, capturing: bool) -> Steps:
-        """The steps that the tensors take; uploaded if they differ."""
+    def put_steps(self, capturing: bool) -> int:
+        """The step that all tensors take; 0 where they differ, and are uploaded, or where the device counts."""
         if self.plan.counters is None:
-            return Steps(0, True)
+            return 0
         steps = [step + 1 for step in self.plan.counters.read()]
         if min(steps) == max(steps):
-            return Steps(steps[0], False)
+            return steps[0]
         self.plan.steps.put(array("q", steps).tobytes(), capturing)
-        return Steps(0, False)
+        return 0
 
     def prepare(self, counts: bool, compensates: bool = False) -> None:
         """Makes the scalars on the device. compensates: the norms that the compensation terms need are there."""
@@ -149,16 +142,15 @@ class Begun:
             rows=plan.rows,
             overrun=common.overrun,
         )
-        plan.kernels.prepare.launch_prepare(
-            plan.bucket.rule,
-            inputs,
-            self.chain,
-            self.steps.step,
-            from_counters=self.steps.from_counters,
+        request = plan.kernels.prepare.Request(
+            chain=self.chain,
+            step=self.step,
+            from_counters=plan.counters is None,
             host_compensations=self.has_compensations,
             device_compensations=compensates,
             counts=counts,
         )
+        plan.kernels.prepare.launch_prepare(plan.bucket.rule, inputs, request)
 
     def launch(self, purpose: str | None = None, stores: bool = True) -> None:
         """Launches the step; with a purpose also takes statistics."""
@@ -192,8 +184,8 @@ class Begun:
 
     def fold(self, values: Tensor, sums: Tensor, folds: Tensor, width: int, value_stride: int, sum_stride: int) -> None:
         """Sums in the fixed order."""
-        launch = self.plan.kernels.squares.launch_fold
-        launch(values, sums, folds, len(folds), width, value_stride, sum_stride, self.common.found_inf)
+        squares = self.plan.kernels.squares
+        squares.launch_fold(values, sums, self.common.found_inf, folds, squares.Shape(width, value_stride, sum_stride))
 
 
 def pack_addresses(pointers: Sequence[int]) -> bytes:
@@ -208,7 +200,7 @@ def sum_places(list_of: Tensor, common: Common, fold: Any) -> Tensor:
     """The sum of a list in the fixed order, level by level."""
     while len(list_of) > 1:
         sums = torch.empty(-(-len(list_of) // NORM_BLOCK), dtype=torch.float64, device=list_of.device)
-        fold(list_of, sums, None, len(list_of), 1, 1, 1, common.found_inf)
+        fold(list_of, sums, common.found_inf, len(list_of))
         list_of = sums
     return list_of
 

@@ -18,9 +18,6 @@ from .host_counters import HostCounters
 from .plan import StepInput
 from .triton_support import load_kernels
 
-ON_HOST = {"lr": (0, ""), "temperature": (0, ""), "schedule": 0, "schedule_steps": 0, "max_grad_norm": 0.0}
-ON_HOST |= {"compensates": False, "compensation_global": False}  # of a group that leaves nothing to the device
-
 
 class TritonTables(DevicePlan):
     """The tables of a bucket on its device."""
@@ -41,9 +38,10 @@ class TritonTables(DevicePlan):
         self.folds, self.last_folds, self.gathers = folds.to(device), last_folds.to(device), gathers.to(device)
         self.grads, self.steps = DeviceTable(device, len(items)), DeviceTable(device, len(items))
         self.compensations = DeviceTable(device, (len(items) + 1) // 2)
-        self.groups = DeviceTable(device, bucket.groups * int(tables.GROUP_WORDS))
+        self.groups = DeviceTable(device, bucket.groups * tables.GROUP_WORDS.value)
         self.packed: list[tuple[dict[str, Any], float, bool, bytes]] = []  # of each group
-        self.rows = torch.zeros((len(items), self.kernels.prepare.row_words(bucket.rule)), dtype=torch.int32, device=device)
+        words = tables.row_words(bucket.rule)
+        self.rows = torch.zeros((len(items), words), dtype=torch.int32, device=device)
         self.one, self.none = torch.ones(1, device=device), torch.zeros(1, device=device)
         self.no_sum = torch.zeros(1, dtype=torch.float64, device=device)
         self.no_flag = torch.zeros(1, dtype=torch.int32, device=device)
@@ -92,7 +90,7 @@ class TritonTables(DevicePlan):
                 packed.append(before)
                 continue
             group = self.kernels.tables.Group(
-                hyper=self.pack_hyper(values), grad_multiplier=multiplier, **(facts if leaves else ON_HOST)
+                hyper=self.pack_hyper(values), grad_multiplier=multiplier, **(facts if leaves else {})
             )
             packed.append((values, multiplier, leaves, bytes(self.kernels.tables.pack_group(group))))
         self.packed = packed
