@@ -50,13 +50,15 @@ def refuse(*args: Any, **kwargs: Any) -> None:
 
 @contextlib.contextmanager
 def only_native() -> Iterator[Launches]:
-    """The reference and Triton backends raise if they plan or step; native launches are counted."""
+    """The reference raises if it plans or steps, and the Triton backend if it plans; native launches are counted."""
     launches = Launches()
-    step_cuda = cuda.step_together
 
-    def count_cuda(parts: list[Any], observes: bool) -> list[Any]:
-        launches.count += len(parts)
-        return step_cuda(parts, observes)
+    def counting(step_together: Any) -> Any:
+        def step(parts: list[Any], observes: bool) -> list[Any]:
+            launches.count += len(parts)
+            return list(step_together(parts, observes))
+
+        return step
 
     module = mock.Mock(wraps=_native)
     module.CpuPlan = lambda *facts: CountingPlan(launches, *facts)
@@ -66,7 +68,8 @@ def only_native() -> Iterator[Launches]:
         mock.patch.object(reference.ReferencePlan, "step", refuse),
         mock.patch.object(triton.TritonBackend, "make_plan", refuse),
         mock.patch.object(native, "_native", module),
-        mock.patch.object(cuda, "step_together", count_cuda),
+        mock.patch.object(cuda, "step_together", counting(cuda.step_together)),
+        mock.patch.object(triton, "step_together", counting(triton.step_together)),  # where it stands in for native code
     ):
         yield launches
 

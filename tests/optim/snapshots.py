@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-GPU_ON_HOST = os.environ.get("QLANGEVIN_GPU_ON_HOST") == "1"  # tests/cuda/test_optimizers_on_host.py
+from qlangevin.backends.device import is_device
+
+ON_DEVICE = is_device(torch.device("cpu"))  # tests/cuda/test_optimizers_on_host.py, tests/triton/test_interpreted.py
 
 
 def bytes_of(tensor: Tensor) -> Tensor:
@@ -37,7 +38,7 @@ def freeze(value: Any) -> Any:
 
 def is_only_built(state: Mapping[str, Any]) -> bool:
     """Whether a state is as it was made, before any step; where the device decides whether a step is taken, one is made first."""
-    return GPU_ON_HOST and all(isinstance(value, Tensor) and not bool(value.any()) for value in state.values())
+    return ON_DEVICE and all(isinstance(value, Tensor) and not bool(value.any()) for value in state.values())
 
 
 @dataclass

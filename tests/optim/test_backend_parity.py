@@ -1,6 +1,6 @@
 """Native = reference through the optimizer, over configurations that hypothesis draws, with the other backends poisoned.
 
-QLANGEVIN_FULL=1 draws 2,000 of them instead of 150 for SGLD, and shares of that for the others.
+QLANGEVIN_FULL=1 draws 2,000 of them instead of 150 for SGLD, and shares of that for the others; Triton's interpreter takes 15.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch.nn import Parameter
 
 from qlangevin import SGLD, CoolMomentum, QuantizedSGD, quantizers, schedules
+from qlangevin.backends.device import is_interpreting
 from qlangevin.optim.base import LangevinOptimizer
 
 from .launches import Launches, only_native, only_reference
@@ -22,7 +23,7 @@ from .layouts import DENSE
 from .problems import draw
 from .snapshots import assert_same
 
-EXAMPLES = 2_000 if os.environ.get("QLANGEVIN_FULL") == "1" else 150
+EXAMPLES = 2_000 if os.environ.get("QLANGEVIN_FULL") == "1" else 15 if is_interpreting() else 150
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 STEPS = 3
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from qlangevin import HyperparameterError, _native, reference
-from qlangevin.backends import cuda, native
+from qlangevin.backends import cuda, native, triton
 from qlangevin.metrics import Metrics
 
 from .launches import refuse
@@ -103,9 +103,12 @@ def test_without_metrics_nothing_is_observed_or_looked_at_ahead(form: str, monke
         observed.append(observes) or _native.step_together(plans, inputs, observes)
     )
     monkeypatch.setattr(native, "_native", module)
-    step_cuda = cuda.step_together
-    monkeypatch.setattr(cuda, "step_together", lambda parts, observes: observed.append(observes) or step_cuda(parts, observes))
-    for plan in (native.NativePlan, cuda.CudaPlan):
+    for backend in (cuda, triton):
+        step = backend.step_together
+        monkeypatch.setattr(
+            backend, "step_together", lambda parts, observes, step=step: observed.append(observes) or step(parts, observes)
+        )
+    for plan in (native.NativePlan, cuda.CudaPlan, triton.TritonPlan):
         monkeypatch.setattr(plan, "look_ahead", refuse)
     problem.run(optimizer, [2, 3])
     assert observed == [False, False]
