@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -27,11 +28,12 @@ class HostCounters:
 
     def read(self) -> list[int]:
         """Every counter, in order."""
-        return [value for array in self.arrays for value in array]
+        return list(itertools.chain.from_iterable(array[:] for array in self.arrays))
 
     def fit(self) -> bool:
         """Whether every counter can be advanced."""
-        return all(0 <= value < END for value in self.read())
+        steps = self.read()
+        return min(steps) >= 0 and max(steps) < END
 
     def advance(self) -> None:
         """Counts one more step of every tensor."""
