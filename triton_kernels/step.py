@@ -14,7 +14,7 @@ from .memory import ROW, bytes_of, is_inside, load_group, pack, pack_drawn, rang
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, site_of, states_of
+from .rules import KERNELS, states_of
 from .tables import coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, Row, Scalars, moving_noise, unscale, update
 
@@ -187,8 +187,8 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     noisy = tensor.noise & (s.noise_scale > 0.0)
     if STORES:
         watched = Watched(s.update_rounding != OFF, noisy, (s.lr != 0.0) & (KERNEL[1] != FLOAT32))
-    else:  # noise that is added to the displacement comes after it
-        watched = Watched(True, noisy & (site_of(RULE) == "velocity"), False)
+    else:  # noise that a displacement does not know is left out by the compiler
+        watched = Watched(True, noisy, False)
     chunk = Chunk(row, bases, bare, watched)
     tally = clear()
     lanes = tl.arange(0, GROUPS).to(tl.uint32)

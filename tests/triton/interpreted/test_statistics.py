@@ -86,10 +86,11 @@ def test_no_statistic_is_another() -> None:
 
 @pytest.mark.parametrize("value", [0.0, -0.0, math.inf, -math.inf, math.nan])
 @pytest.mark.parametrize("stores", [True, False])
-def test_values_that_are_not_usual(value: float, stores: bool) -> None:
-    job = new_job(1200, 11)
-    job.grad[[3, 700, -11, -1]] = value
-    job.param[[4, 700]] = value
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_values_that_are_not_usual(value: float, stores: bool, dtype: torch.dtype) -> None:
+    job = new_job(700, 11, dtype=dtype)
+    job.grad[[3, 500, -11, -1]] = value
+    job.param[[4, 500]] = value
     assert check(Step("momentum", [GRID]), [job], stores) == []
     job.grad.fill_(value)
     assert check(Step("momentum", [GRID]), [job], stores) == []
