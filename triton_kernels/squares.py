@@ -57,7 +57,7 @@ def fold_kernel(values, sums, folds, found_inf, listed, count, width, value_stri
     to = tl.program_id(0).to(tl.int64)
     first = to * CHUNK
     number = tl.minimum(count - first, CHUNK)
-    if listed:
+    if listed != 0:
         fold = folds + to * 3
         first, number, to = tl.load(fold), tl.load(fold + 1), tl.load(fold + 2)
     place = tl.arange(0, GROUPS)[None, :] * GROUP + tl.arange(0, GROUP)[:, None]
@@ -99,7 +99,6 @@ def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor |
             one after another.
         shape: how the values and sums lie.
     """
-    listed = isinstance(folds, Tensor)
     count = 0 if isinstance(folds, Tensor) else folds
     number = folds.shape[0] if isinstance(folds, Tensor) else triton.cdiv(folds, CHUNK.value)
     if max(number, count, *shape) > MOST:
@@ -107,4 +106,4 @@ def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor |
     if number == 0:
         return
     table = folds if isinstance(folds, Tensor) else torch.empty(0, dtype=torch.int64, device=values.device)
-    fold_kernel[(number, shape.width)](values, sums, table, found_inf, listed, count, *shape, **OPTIONS)
+    fold_kernel[(number, shape.width)](values, sums, table, found_inf, int(isinstance(folds, Tensor)), count, *shape, **OPTIONS)

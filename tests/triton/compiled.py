@@ -24,8 +24,8 @@ from ..machine.binaries import Kernel, read_cubin
 
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
 POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
-FOLD = {"values": "*fp64", "sums": "*fp64", "folds": "*i64", "found_inf": "*fp32", "listed": "u1"}
-FOLD |= dict.fromkeys(("count", "width", "value_stride", "sum_stride"), "i32")
+FOLD = {"values": "*fp64", "sums": "*fp64", "folds": "*i64", "found_inf": "*fp32"}
+FOLD |= dict.fromkeys(("listed", "count", "width", "value_stride", "sum_stride"), "i32")
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class TritonLaunch:
         table = folds if isinstance(folds, Tensor) else torch.zeros((1, 3), dtype=torch.int64)
         region = self.add_numbers("sums", sums)
         tables = [address_of(region), self.add("folds", table), self.add("found_inf", torch.tensor([found_inf]))]
-        arguments = struct.pack("<?3x4i4x", listed, count, *shape)
+        arguments = struct.pack("<5i4x", listed, count, *shape)
         self.start(b"".join([self.add("values", values), *tables, arguments]), number, shape.width)
         return numbers_of(region)[:sums]
 
