@@ -7,7 +7,7 @@ import triton.language as tl
 
 from .draw import GROUP, GROUPS
 
-LANE_HALVINGS, GROUP_HALVINGS = tl.constexpr(5), tl.constexpr(3)  # until one of a row's groups, of a group's elements is left
+GROUPS_HALVINGS, GROUP_HALVINGS = tl.constexpr(5), tl.constexpr(3)  # until one of the groups, of a group's elements is left
 
 
 @triton.jit
@@ -23,7 +23,7 @@ def fold_columns(columns):
     A sum of two has one order; they meet where they lie, while a split would first bring all columns into each thread.
     """
     x = columns
-    for level in tl.static_range(LANE_HALVINGS):
+    for level in tl.static_range(GROUPS_HALVINGS):
         x = tl.sum(tl.reshape(x, (GROUP, 2, (GROUPS // 2) >> level)), 1)
     for level in tl.static_range(GROUP_HALVINGS):
         x = tl.sum(tl.reshape(x, (2, (GROUP // 2) >> level)), 0)

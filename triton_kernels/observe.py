@@ -36,7 +36,6 @@ class Tally(NamedTuple):
 
 
 STATISTICS = tl.constexpr(len(Tally._fields))
-SUMS = tl.constexpr(Tally._fields.index("unmoved"))
 
 
 @triton.jit
@@ -89,21 +88,22 @@ def watch_stored(tally, watched, inside, old, param, stored):
 def finish(tally, watched, statistics, STORES: tl.constexpr):
     """Folds a tally into a chunk's row of the table of statistics."""
     squares = fold_columns(tally.displacement_squares)
+    largest = tl.max(tally.largest_displacement, 0).to(tl.float64)
     at = statistics + tl.arange(0, 1)
     if STORES:
         updates = fold_columns(tally.update_squares)
-        if not watched.displacement:
-            squares = updates
+        squares = tl.where(watched.displacement, squares, updates)
         tl.store(at, fold_columns(tally.grad_squares))
         tl.store(at + 2, fold_columns(tally.displacement_sum))
         tl.store(at + 3, updates)
         tl.store(at + 4, fold_columns(tally.quantizer_error))
         tl.store(at + 5, fold_columns(tally.noise_squares))
         tl.store(at + 6, fold_columns(tally.rounding_squares))
+        tl.store(statistics + 7, tl.sum(tally.unmoved, 0).to(tl.float64))
+        tl.store(statistics + 8, tl.sum(tally.zeroed, 0).to(tl.float64))
     else:
-        for k in tl.static_range(SUMS):
-            tl.store(at + k, tl.full((1,), 0.0, tl.float64))
+        for k in tl.static_range(STATISTICS - 1):
+            if k != 1:
+                tl.store(statistics + k, tl.full((), 0.0, tl.float64))
     tl.store(at + 1, squares)
-    tl.store(statistics + SUMS, tl.sum(tally.unmoved, 0).to(tl.float64))
-    tl.store(statistics + SUMS + 1, tl.sum(tally.zeroed, 0).to(tl.float64))
-    tl.store(statistics + SUMS + 2, tl.max(tally.largest_displacement, 0).to(tl.float64))
+    tl.store(statistics + 9, largest)

@@ -16,7 +16,7 @@ from .observe import STATISTICS
 from .step import OPTIONS, STORAGES, Tables
 from .tables import CHUNK, reach_of
 
-MOST = 2**31 - 1  # of the numbers that a launch is handed: beyond it Triton would take another type, and compile again
+MOST = 0x7FFFFFFF  # of the numbers that a launch is handed: beyond it Triton would take another type, and compile again
 
 
 class Shape(NamedTuple):
@@ -25,6 +25,9 @@ class Shape(NamedTuple):
     width: int = 1
     value_stride: int = 1
     sum_stride: int = 1
+
+
+ONE_BESIDE_ANOTHER = Shape()
 
 
 @triton.jit(do_not_specialize_on_alignment=["chunks", "tensors", "grads", "sums"])
@@ -50,12 +53,11 @@ def fold_kernel(values, sums, folds, found_inf, listed, count, width, value_stri
     """One program makes one sum, or a maximum. listed: folds says of what; else of each CHUNK of `count` values."""
     if tl.load(found_inf) != 0.0:
         return
-    program = tl.program_id(0)
-    statistic = program % width
-    to = (program // width).to(tl.int64)
+    statistic = tl.program_id(1)
+    to = tl.program_id(0).to(tl.int64)
     first = to * CHUNK
     number = tl.minimum(count - first, CHUNK)
-    if listed:
+    if listed != 0:
         fold = folds + to * 3
         first, number, to = tl.load(fold), tl.load(fold + 1), tl.load(fold + 2)
     place = tl.arange(0, GROUPS)[None, :] * GROUP + tl.arange(0, GROUP)[:, None]
@@ -67,7 +69,8 @@ def fold_kernel(values, sums, folds, found_inf, listed, count, width, value_stri
         most = tl.where(value > most, value, most)
     result = fold_columns(columns)
     if (width == STATISTICS) & (statistic == STATISTICS - 1):
-        result = tl.zeros_like(result) + tl.max(tl.max(most, 0), 0)
+        largest = tl.max(tl.max(most.to(tl.float32), 0), 0)  # it was a binary32 number
+        result = tl.zeros_like(result) + largest.to(tl.float64)
     tl.store(sums + (to * sum_stride + statistic) + tl.arange(0, 1), result)
 
 
@@ -85,7 +88,7 @@ def launch_squares(grad_dtype: torch.dtype, tables: Tables, sums: Tensor) -> Non
     squares_kernel[(chunks,)](tables.chunks, tables.tensors, tables.grads, sums, STORAGES[grad_dtype], **OPTIONS)
 
 
-def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor | int, shape: Shape = Shape()) -> None:
+def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor | int, shape: Shape = ONE_BESIDE_ANOTHER) -> None:
     """Sums values, up to 4096 of them each, unless found_inf is set.
 
     Args:
@@ -96,12 +99,11 @@ def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor |
             one after another.
         shape: how the values and sums lie.
     """
-    listed = isinstance(folds, Tensor)
-    count = folds.shape[0] * CHUNK.value if isinstance(folds, Tensor) else folds
-    programs = -(-count // CHUNK.value) * shape.width
-    if max(programs, count, *shape) > MOST:
-        raise ValueError("a launch makes at most 2^31 - 1 sums of as many values")
-    if programs == 0:
+    count = 0 if isinstance(folds, Tensor) else folds
+    number = folds.shape[0] if isinstance(folds, Tensor) else triton.cdiv(folds, CHUNK.value)
+    if max(number, count, *shape) > MOST:
+        raise ValueError("a launch is of at most 2^31 - 1 values, as far apart")
+    if number == 0:
         return
     table = folds if isinstance(folds, Tensor) else torch.empty(0, dtype=torch.int64, device=values.device)
-    fold_kernel[(programs,)](values, sums, table, found_inf, listed, count, *shape, **OPTIONS)
+    fold_kernel[(number, shape.width)](values, sums, table, found_inf, int(isinstance(folds, Tensor)), count, *shape, **OPTIONS)

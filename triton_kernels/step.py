@@ -14,7 +14,7 @@ from .memory import ROW, bytes_of, is_inside, load_group, pack, pack_drawn, rang
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, site_of, states_of
+from .rules import KERNELS, states_of
 from .scalars import Row, Scalars
 from .tables import coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, moving_noise, unscale, update
@@ -109,18 +109,21 @@ def update_group(RULE: tl.constexpr, chunk, draws, e):
 def load_element(bases, here, KERNEL: tl.constexpr):
     """A row's values before the step."""
     RULE: tl.constexpr = KERNEL[0]
+    PARAM: tl.constexpr = KERNEL[1]
+    GRAD: tl.constexpr = KERNEL[2]
     STATE: tl.constexpr = KERNEL[3]
     states = ()
     for k in tl.static_range(states_of(RULE)):
         states = states + (load_group(bases.states[k], STATE, here),)  # noqa: RUF005
-    param = load_group(bases.param, KERNEL[1], here)
-    grad = load_group(bases.grad, KERNEL[2], here)
+    param = load_group(bases.param, PARAM, here)
+    grad = load_group(bases.grad, GRAD, here)
     return Element(param, grad, states, grad, grad)
 
 
 @triton.jit
 def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
     """Rounds and stores a stepped row, the parameter unless lr is 0; the parameter as it lies in memory then."""
+    RULE: tl.constexpr = KERNEL[0]
     PARAM: tl.constexpr = KERNEL[1]
     STATE: tl.constexpr = KERNEL[3]
     s = chunk.row.common
@@ -129,7 +132,7 @@ def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
         packed = round_stored(PARAM, e.param, s.stochastic_param, draws, PARAM_ROUNDING)
         store_group(chunk.bases.param, PARAM, here, packed)
         stored = unpack_stored(PARAM, packed)
-    for k in tl.static_range(states_of(KERNEL[0])):
+    for k in tl.static_range(states_of(RULE)):
         packed = round_stored(STATE, e.states[k], s.stochastic_state, draws, STATE_ROUNDING + k)
         store_group(chunk.bases.states[k], STATE, here, packed)
     return stored
@@ -138,14 +141,16 @@ def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
 @triton.jit
 def step_row(chunk, here, draws, KERNEL: tl.constexpr):
     """Steps a row."""
+    RULE: tl.constexpr = KERNEL[0]
     before = load_element(chunk.bases, here, KERNEL)
-    e = update_group(KERNEL[0], chunk, draws, before)
+    e = update_group(RULE, chunk, draws, before)
     store_element(chunk, here, draws, before.param, e, KERNEL)
 
 
 @triton.jit
 def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.constexpr):
     """Steps a row if STORES, else only looks at it; the tally with what was seen, each number as soon as it is known."""
+    RULE: tl.constexpr = KERNEL[0]
     row, watched = chunk.row, chunk.watched
     inside = is_inside(here)
     before = load_element(chunk.bases, here, KERNEL)
@@ -157,8 +162,8 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
     if watched.noise:
         noise = noise_value(row.common.noise, draws)
         if STORES:
-            noises = add_squares(noises, tl.where(inside, moving_noise(KERNEL[0], row, noise), 0.0))
-    e = update_group(KERNEL[0], chunk, Draws(draws.at, draws.groups, noise), before)
+            noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, noise), 0.0))
+    e = update_group(RULE, chunk, Draws(draws.at, draws.groups, noise), before)
     squares, sum, error, largest = watch_displacement(tally, watched, inside, e.displacement, e.delta, STORES)
     if STORES:
         updates = add_squares(updates, tl.where(inside, e.delta, 0.0))
@@ -172,6 +177,7 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
 def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.constexpr, STORES: tl.constexpr):
     """One program steps one chunk, row of 256 elements by row. KERNEL: what specialize() says; statistics may be None."""
     RULE: tl.constexpr = KERNEL[0]
+    PARAM: tl.constexpr = KERNEL[1]
     if tl.load(found_inf) != 0.0:
         return
     program = tl.program_id(0).to(tl.int64)
@@ -187,9 +193,9 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     bare = is_bare(s)
     noisy = tensor.noise & (s.noise_scale > 0.0)
     if STORES:
-        watched = Watched(s.update_rounding != OFF, noisy, (s.lr != 0.0) & (KERNEL[1] != FLOAT32))
-    else:  # noise that is added to the displacement comes after it
-        watched = Watched(True, noisy & (site_of(RULE) == "velocity"), False)
+        watched = Watched(s.update_rounding != OFF, noisy, (s.lr != 0.0) & (PARAM != FLOAT32))
+    else:  # noise that a displacement does not know is left out by the compiler
+        watched = Watched(True, noisy, False)
     chunk = Chunk(row, bases, bare, watched)
     tally = clear()
     lanes = tl.arange(0, GROUPS).to(tl.uint32)

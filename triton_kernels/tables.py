@@ -273,5 +273,5 @@ def make_folds(extents: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, int]
                 folds.append((first + begin, min(most, chunks - begin), len(extents) + segments))
                 segments += 1
         first += chunks
-    tables = (torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 3) for rows in (folds, last_folds))
-    return *tables, segments
+    table, last_table = (torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 3) for rows in (folds, last_folds))
+    return table, last_table, segments

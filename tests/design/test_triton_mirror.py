@@ -133,6 +133,24 @@ def test_a_kernel_has_the_same_scalars_states_and_site(kernel: str) -> None:
     assert f'"{kernel}": "{rule.site}"' in source_of("rules.py", "site_of")
 
 
+def test_the_statistics_have_the_same_names_in_the_same_order() -> None:
+    text = header("statistics.h")
+    names = re.findall(r"^    (\w+),", block_after(text, text.index("enum")), flags=re.MULTILINE)
+    assert fields_of("observe.py", "Tally") == names[:-1] == list(reference.STATISTICS) and names[-1] == "count"
+    text = read("csrc/cuda/observe.h")
+    watched = fields_of("observe.py", "Watched")
+    assert watched == [name for name in field_names(block_after(text, text.index("struct Watched"))) if name in watched]
+
+
+def test_the_blocks_of_sums() -> None:
+    text = header("norm.h")
+    rows, columns = int(constant(text, "kNormRows")), int(constant(text, "kNormColumns"))
+    groups, group = number("draw.py", "GROUPS"), number("draw.py", "GROUP")
+    assert groups * group == columns and number("tables.py", "CHUNK") == rows * columns
+    halvings = number("norm.py", "GROUPS_HALVINGS"), number("norm.py", "GROUP_HALVINGS")
+    assert [1 << count for count in halvings] == [groups, group]
+
+
 def test_the_constants() -> None:
     text, draw = header("philox.h"), read("triton_kernels/draw.py")
     words = [int(word, 16) for word in re.findall(r"0x[0-9A-F]{8}\b", draw.split("class PhiloxKey", maxsplit=1)[0])]
@@ -171,10 +189,19 @@ def test_both_sides_hold_the_same_literals(function: str, other: str, literals: 
 
 # What the kernels may ask of Triton: everything here is exact, or rounds once as IEEE-754 has it.
 EXACT = {
-    "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "minimum", "multiple_of", "permute",
+    "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "max", "minimum", "multiple_of", "permute",
     "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
 }  # fmt: skip
 BINARY64 = re.compile(r"(\w+_)?(norm_of|clip_coefficient|compensation_factor|make_row|noise_variance|prepare|multiplier_of)")
+# Triton promises no order of a sum; those of integers and of two numbers need none.
+SUMS = {
+    "add_count": ["tl.sum(mask.to(tl.int32), 0)"],
+    "finish": ["tl.sum(tally.unmoved, 0)", "tl.sum(tally.zeroed, 0)"],
+    "fold_columns": [
+        "tl.sum(tl.reshape(x, (GROUP, 2, GROUPS // 2 >> level)), 1)",
+        "tl.sum(tl.reshape(x, (2, GROUP // 2 >> level)), 0)",
+    ],
+}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -184,7 +211,7 @@ def test_the_kernels_use_exact_operations_only(path: Any) -> None:
     apart = {id(node) for one in tree.body if BINARY64.fullmatch(getattr(one, "name", "")) for node in ast.walk(one)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "tl":
-            allowed = EXACT | {"sqrt"} if id(node) in apart else EXACT
+            allowed = EXACT | {"sum"} | ({"sqrt"} if id(node) in apart else set())
             assert node.func.attr in allowed, f"line {node.lineno}: tl.{node.func.attr}"
         if isinstance(node, ast.BinOp | ast.AugAssign) and id(node) not in apart:
             assert not isinstance(node.op, ast.Div | ast.Pow), f"line {node.lineno}: a division or power"
@@ -200,6 +227,16 @@ def test_the_kernels_use_exact_operations_only(path: Any) -> None:
             assert not isinstance(node, ast.UnaryOp) or ast.unparse(node.operand).isupper(), (
                 f"{function.name}: {ast.unparse(node)}"
             )
+
+
+def test_sums_are_of_integers_or_of_two_numbers() -> None:
+    found: dict[str, list[str]] = {}
+    for path in FILES:
+        for function in (node for node in parse(path).body if isinstance(node, ast.FunctionDef)):
+            calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and ast.unparse(node.func) == "tl.sum"]
+            if calls:
+                found[function.name] = [ast.unparse(node) for node in calls]
+    assert found == SUMS
 
 
 def test_one_instruction_is_asked_for_by_name() -> None:

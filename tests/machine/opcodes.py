@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .registers import Action, Mask
 from .sass import Instruction
 
@@ -42,5 +44,18 @@ def nothing(i: Instruction) -> Action:
 
     def act(w: Warp, mask: Mask) -> None:
         pass
+
+    return act
+
+
+@opcode("BREAK")
+def leave_barrier(i: Instruction) -> Action:
+    """A convergence barrier no longer waits for these lanes."""
+    name = i.operands[0].text
+
+    def act(w: Warp, mask: Mask) -> None:
+        w.barriers[name] = w.barriers[name] & ~(np.ones(32, bool) if mask is None else mask)
+        if name in w.arrived:
+            w.release(name)
 
     return act

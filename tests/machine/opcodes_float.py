@@ -102,3 +102,21 @@ def load_halves(i: Instruction) -> Action:
     high, low = (int.from_bytes(struct.pack("<e", float(one.text)), "little") for one in (upper, lower))
     put, value = write(i, destination), np.array([high << 16 | low], np.uint32)
     return lambda w, mask: put(w, value, mask)
+
+
+@opcode("FSEL")
+def select_float(i: Instruction) -> Action:
+    """Patterns pass unchanged, but for a sign that an operand changes."""
+    modifiers(i)
+    destination, a, b, p = expect(i, 4)
+    put, first, second, chosen = write(i, destination), read_float(i, a), read_float(i, b), read_predicate(i, p)
+    return lambda w, mask: put(w, np.where(chosen(w), first(w).view(np.uint32), second(w).view(np.uint32)), mask)
+
+
+@opcode("FMNMX")
+def smaller_or_larger_float(i: Instruction) -> Action:
+    """The smaller if the predicate holds, else the larger; a NaN is neither."""
+    modifiers(i)
+    destination, a, b, p = expect(i, 4)
+    put, x, y, smaller = write(i, destination), read_float(i, a), read_float(i, b), read_predicate(i, p)
+    return lambda w, mask: put(w, pattern(np.where(smaller(w), np.fmin(x(w), y(w)), np.fmax(x(w), y(w)))), mask)

@@ -266,3 +266,12 @@ def sum_of_products(table: int, a: Words, b: Words, c: Words) -> Words:
         if table >> k & 1:
             result = result | (a if k & 4 else ~a) & (b if k & 2 else ~b) & (c if k & 1 else ~c)
     return result
+
+
+@opcode("POPC")
+def count_bits(i: Instruction) -> Action:
+    modifiers(i)
+    destination, a = expect(i, 2)
+    put, x = write(i, destination), read(i, a)
+    one = np.uint32(1)
+    return lambda w, mask: put(w, sum((x(w) >> np.uint32(k) & one for k in range(1, 32)), x(w) & one), mask)

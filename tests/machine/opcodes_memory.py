@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .opcodes import opcode
-from .registers import Action, constant_offset, expect, modifiers, read, read_pair, write
+from .registers import Action, choose, constant_offset, expect, modifiers, read, read_pair, write
 from .sass import ZERO_REGISTER, Instruction, Operand
 
 SIZES = {"U8": 1, "U16": 2, "64": 8, "128": 16}
@@ -81,17 +81,39 @@ def load_constant(i: Instruction) -> Action:
 
 @opcode("SHFL")
 def shuffle(i: Instruction) -> Action:
-    """The register of the lane that is `delta` before; the first lanes keep their own. All lanes take part."""
-    modifiers(i, "UP")
-    destination, a, delta, clamp = expect(i, 5)[1:]
+    """The register of another lane: the one that is `by` before (the first lanes keep their own), the one whose number differs
+    in the bits of `by`, or the one whose number it is. All lanes take part."""
+    kind = choose(i, "UP", "BFLY", "IDX")
+    modifiers(i, kind)
+    destination, a, other, clamp = expect(i, 5)[1:]
     in_range, put = write(i, i.operands[0]), write(i, destination)
-    x, distance, segment = read(i, a), read(i, delta), read(i, clamp)
+    x, by, segment = read(i, a), read(i, other), read(i, clamp)
+    own, last = np.arange(32), 0 if kind == "UP" else 31
 
     def act(w: Any, mask: Any) -> None:
-        if mask is not None or segment(w).any():
+        if mask is not None or (segment(w) != last).any():
             raise i.complain("a shuffle of a part of the warp")
-        source = np.arange(32) - distance(w).astype(np.int64)
-        put(w, x(w)[np.where(source >= 0, source, np.arange(32))], mask)
+        number = by(w).astype(np.int64)
+        source = {"UP": own - number, "BFLY": own ^ number, "IDX": number + 0 * own}[kind]
+        if (source > 31).any():
+            raise i.complain("a lane that does not exist")
+        put(w, x(w)[np.where(source >= 0, source, own)], mask)
         in_range(w, source >= 0, mask)
+
+    return act
+
+
+@opcode("REDUX")
+def reduce_lanes(i: Instruction) -> Action:
+    """The sum of all lanes' integers."""
+    if i.modifiers != ("SUM", "S32"):
+        raise i.complain("an unknown reduction")
+    destination, a = expect(i, 2)
+    put, x = write(i, destination), read(i, a)
+
+    def act(w: Any, mask: Any) -> None:
+        if mask is not None:
+            raise i.complain("a reduction of a part of the warp")
+        put(w, np.broadcast_to(x(w), 32).sum(dtype=np.uint32, keepdims=True), mask)
 
     return act

@@ -51,7 +51,7 @@ def dot_product(i: Instruction) -> Action:
     return act
 
 
-@opcode("SEL", "USEL", "FSEL")
+@opcode("SEL", "USEL")
 def select(i: Instruction) -> Action:
     modifiers(i)
     destination, a, b, p = expect(i, 4)
@@ -178,7 +178,7 @@ def vote(i: Instruction) -> Action:
 def special_register(i: Instruction) -> Action:
     destination, source = expect(i, 2)
     put, name = write(i, destination), source.text
-    if name not in {"SR_TID.X", "SR_CTAID.X"}:
+    if name not in {"SR_TID.X", "SR_CTAID.X", "SR_CTAID.Y"}:
         raise i.complain(f"unknown register {name}")
     return lambda w, mask: put(w, w.special[name], mask)
 

@@ -12,7 +12,14 @@ from functools import cached_property
 
 import numpy as np
 
-from . import opcodes_float, opcodes_half, opcodes_integer, opcodes_memory, opcodes_select  # noqa: F401  (they register their opcodes)
+from . import (  # noqa: F401  (they register their opcodes)
+    opcodes_double,
+    opcodes_float,
+    opcodes_half,
+    opcodes_integer,
+    opcodes_memory,
+    opcodes_select,
+)
 from .memory import AccessError, Memory, Words
 from .opcodes import make_action
 from .registers import Action, Bools, Mask, read_predicate
@@ -39,7 +46,7 @@ class Program:
 class Warp:
     """The registers of one warp, filled with junk at first, and where its lanes are."""
 
-    def __init__(self, program: Program, memory: Memory, constants: bytes, block: int) -> None:
+    def __init__(self, program: Program, memory: Memory, constants: bytes, block: int, second: int = 0) -> None:
         junk = np.random.default_rng(block)
         self.program, self.memory = program, memory
         self.constants = {0: np.frombuffer(constants, np.uint8), 2: np.frombuffer(program.code.tables, np.uint8)}
@@ -50,6 +57,7 @@ class Warp:
         self.r[255] = self.ur[63] = 0
         self.p[7] = self.up[7] = True
         self.special = {"SR_TID.X": np.arange(WARP, dtype=np.uint32), "SR_CTAID.X": np.array([block], np.uint32)}
+        self.special["SR_CTAID.Y"] = np.array([second], np.uint32)
         self.groups: dict[int, Bools] = {0: np.ones(WARP, bool)}  # where the lanes are that may go on
         self.barriers: dict[str, Bools] = {}  # whom each convergence barrier waits for
         self.arrived: dict[str, Bools] = {}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from typing import Any
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime.jit import JITFunction
 
 from qlangevin import reference_rules
-from qlangevin.triton_kernels import step
+from qlangevin.triton_kernels import squares, step
 
 from ..core.kernels import DTYPES
 from ..machine import tools
@@ -22,6 +24,8 @@ from ..machine.binaries import Kernel, read_cubin
 
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
 POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
+FOLD = {"values": "*fp64", "sums": "*fp64", "folds": "*i64", "found_inf": "*fp32"}
+FOLD |= dict.fromkeys(("listed", "count", "width", "value_stride", "sum_stride"), "i32")
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Specialization:
     param: torch.dtype
     grad: torch.dtype
     state: torch.dtype
+    sees: str = ""  # "observed", or "ahead": nothing is stored
 
     @property
     def states(self) -> int:
@@ -46,40 +51,70 @@ class Specialization:
     @property
     def title(self) -> str:
         """For people, as the CUDA kernels are called."""
-        return " ".join([self.kernel, "/".join(STORAGE[dtype] for dtype in self.dtypes[: 2 + bool(self.states)])])
+        storage = "/".join(STORAGE[dtype] for dtype in self.dtypes[: 2 + bool(self.states)])
+        return " ".join([self.kernel, storage, *([self.sees] if self.sees else [])])
 
 
-def list_specializations() -> list[Specialization]:
+def list_specializations(sees: str = "") -> list[Specialization]:
     """All that there are."""
     found = []
     for kernel in dict.fromkeys(step.KERNELS.values()):
         states = (torch.float32, torch.bfloat16) if reference_rules.RULES[kernel].states else (torch.float32,)
-        found += [Specialization(kernel, *dtypes) for dtypes in product(DTYPES.values(), DTYPES.values(), states)]
+        found += [Specialization(kernel, *dtypes, sees) for dtypes in product(DTYPES.values(), DTYPES.values(), states)]
     return found
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Binary:
     """One kernel for one architecture."""
 
-    specialization: Specialization
+    title: str
     kernel: Kernel
     ptx: str
     layouts: str  # Triton's own form, which says where each value lies
     shared: int
 
 
-@cache
-def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
+@dataclass(frozen=True)
+class Compiled(Binary):
+    """One kernel that steps."""
+
+    specialization: Specialization
+
+
+def compile_source(kernel: JITFunction[Any], types: Mapping[str, str], constants: Mapping[str, Any], architecture: int) -> Binary:
     """Compiles a kernel; Triton keeps it until its source changes."""
     os.environ.setdefault("TRITON_CACHE_DIR", str(tools.cache_folder() / "triton"))
-    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes), "STORES": True, "statistics": None}
-    source = ASTSource(step.step_kernel, POINTERS | dict.fromkeys(constants, "constexpr"), constants)
+    source = ASTSource(kernel, dict(types) | dict.fromkeys(constants, "constexpr"), dict(constants))
     found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=step.OPTIONS)
     path = tools.cache_folder() / f"triton-{found.hash}.cubin"
     path.write_bytes(found.asm["cubin"])
-    (kernel,) = read_cubin(path, architecture)
-    return Compiled(specialization, kernel, found.asm["ptx"], found.asm["ttgir"], found.metadata.shared)
+    (binary,) = read_cubin(path, architecture)
+    return Binary(kernel.__name__, binary, found.asm["ptx"], found.asm["ttgir"], found.metadata.shared)
+
+
+@cache
+def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
+    """Compiles a kernel that steps."""
+    one = specialization
+    constants = {"KERNEL": step.specialize(one.kernel, one.dtypes), "STORES": one.sees != "ahead"}
+    types = POINTERS | ({"statistics": "*fp64"} if one.sees else {})
+    found = compile_source(step.step_kernel, types, constants | ({} if one.sees else {"statistics": None}), architecture)
+    return Compiled(one.title, found.kernel, found.ptx, found.layouts, found.shared, one)
+
+
+@cache
+def compile_squares(grad: torch.dtype, architecture: int) -> Binary:
+    """Compiles the sums of squares of gradients."""
+    types = {name: POINTERS[name] for name in ("chunks", "tensors", "grads")} | {"sums": "*fp64"}
+    found = compile_source(squares.squares_kernel, types, {"GRAD": step.STORAGES[grad]}, architecture)
+    return replace(found, title=f"squares {STORAGE[grad]}")
+
+
+@cache
+def compile_fold(architecture: int) -> Binary:
+    """Compiles the kernel of which there is one."""
+    return compile_source(squares.fold_kernel, FOLD, {}, architecture)
 
 
 def compile_all(specializations: Sequence[Specialization], architecture: int) -> list[Compiled]:

@@ -1,4 +1,4 @@
-"""One step of a list of tensors by the Triton kernel alone: rows of scalars are made on the host, of the reference's."""
+"""One step of a list of tensors by the Triton kernels alone: rows of scalars are made on the host, of the reference's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from qlangevin import reference, reference_rules
+from qlangevin.triton_kernels import squares, tables
 from qlangevin.triton_kernels import step as kernels
-from qlangevin.triton_kernels import tables
 from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.kernels import Job, Step
@@ -59,3 +59,31 @@ def step_triton(step: Step, jobs: Sequence[Job]) -> None:
     kernels.launch_step(step.rule, dtypes_of(jobs[0]), make_tables(step, jobs))
     for job in jobs:
         job.steps += 1
+
+
+def fold_chunks(values: Tensor, jobs: Sequence[Job]) -> Tensor:
+    """The numbers of each job from those of each chunk, (chunks, width)."""
+    folds, last_folds, segments = tables.make_folds([(job.param.numel(), job.offset) for job in jobs])
+    width = values.shape[1]
+    sums = torch.full((len(jobs) + segments, width), float("nan"), dtype=torch.float64)
+    for source, some in ((values, folds), (sums, last_folds)):
+        squares.launch_fold(source, sums, torch.zeros(1), some, squares.Shape(width, width, width))
+    return sums[: len(jobs)]
+
+
+def watch_triton(step: Step, jobs: Sequence[Job], stores: bool) -> list[list[float]]:
+    """The statistics of each job, stepped if `stores`."""
+    made = make_tables(step, jobs)
+    statistics = torch.full((made.chunks.shape[0], len(reference.STATISTICS)), float("nan"), dtype=torch.float64)
+    kernels.launch_step(step.rule, dtypes_of(jobs[0]), made, statistics, stores)
+    for job in jobs:
+        job.steps += int(stores)
+    return fold_chunks(statistics, jobs).tolist()
+
+
+def square_triton(step: Step, jobs: Sequence[Job]) -> list[float]:
+    """The sum of squares of each job's gradient."""
+    made = make_tables(step, jobs)
+    sums = torch.full((made.chunks.shape[0], 1), float("nan"), dtype=torch.float64)
+    squares.launch_squares(jobs[0].grad.dtype if jobs else torch.float32, made, sums)
+    return fold_chunks(sums, jobs)[:, 0].tolist()

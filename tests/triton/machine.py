@@ -6,36 +6,41 @@
 from __future__ import annotations
 
 import argparse
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from qlangevin.reference import STATISTICS
+from qlangevin.triton_kernels.squares import Shape
+from qlangevin.triton_kernels.step import Tables
 from qlangevin.triton_kernels.tables import FIRST_STATE
 
 from ..core.kernels import Job, Step, settings
 from ..machine.instructions import COLUMNS, FOLDER, GROUP, PATHS, TABLE, own_hypers, read_table, write_json
 from ..machine.launch import PARAMETERS, Launch, Placed
-from ..machine.memory import Memory
+from ..machine.memory import Memory, Region
 from ..machine.pipes import PIPES, pipe_of, resident_warps
 from ..machine.warp import Program, Warp
-from .compiled import Compiled, Specialization, compile_all, list_specializations
+from .compiled import Binary, Compiled, Specialization, compile_all, list_specializations
 from .launching import make_tables
 
 ARCHITECTURE = 90
 OWN_TABLE, PAGE = FOLDER / f"triton_sm_{ARCHITECTURE}.json", FOLDER / "triton.md"
-ROW = 256
+ROW, CHUNK = 256, 4096
 BYTES = {torch.float32: 4, torch.bfloat16: 2, torch.float16: 2}
 GOAL = 1.3  # times the instructions of the CUDA kernel
 
 
 @cache
-def program_of(compiled: Compiled) -> Program:
+def program_of(compiled: Binary) -> Program:
     return Program(compiled.kernel.parse())
 
 
@@ -63,27 +68,81 @@ class TritonLaunch:
 
     def add(self, name: str, table: Tensor) -> bytes:
         """A table in memory; its address as the kernel takes it."""
-        return int(self.memory.add(name, table.numpy().tobytes()).base).to_bytes(8, "little")
+        return address_of(self.memory.add(name, table.numpy().tobytes()))
 
-    def run(self, step: Step, jobs: Sequence[Job], shifts: Sequence[int] = (0,), found_inf: float = 0.0) -> list[str]:
-        """Steps the tensors; what was written that must not be."""
+    def arrange(
+        self, step: Step, jobs: Sequence[Job], shifts: Sequence[int], found_inf: float = 0.0
+    ) -> tuple[list[list[Placed]], Tables]:
+        """The tensors in memory, and tables that point to them."""
         placed = self.place(jobs, shifts)
         made = make_tables(step, jobs, found_inf)
         for i, one in enumerate(placed):
             made.tensors[i, 0], made.grads[i] = one[0].address, one[1].address
             for k, state in enumerate(one[2:]):
                 made.tensors[i, FIRST_STATE.value + k] = state.address
-        addresses = b"".join(self.add(name, table) for name, table in made._asdict().items())
-        self.start(addresses, made.chunks.shape[0])
+        return placed, made
+
+    def run(self, step: Step, jobs: Sequence[Job], shifts: Sequence[int] = (0,), found_inf: float = 0.0) -> list[str]:
+        """Steps the tensors; what was written that must not be."""
+        placed, made = self.arrange(step, jobs, shifts, found_inf)
+        self.start(self.add_all(made), made.chunks.shape[0])
         for job in jobs:
             job.steps += 1
-        return [problem for tensors in placed for k, one in enumerate(tensors) if k != 1 for problem in one.take()]
+        return take(placed)
 
-    def start(self, addresses: bytes, programs: int) -> None:
-        """Runs the kernel's programs, given the addresses of its tables."""
-        bank = bytes(PARAMETERS) + addresses + bytes(16)  # Triton's own scratch memory, of which this kernel has none
-        for program in range(programs):
-            self.issued += Warp(self.program, self.memory, bank, program).run().issued
+    def watch(self, step: Step, jobs: Sequence[Job], shifts: Sequence[int] = (0,)) -> tuple[list[str], Tensor]:
+        """As run() does, with a kernel that sees; the statistics of each chunk besides."""
+        placed, made = self.arrange(step, jobs, shifts)
+        region = self.add_numbers("statistics", made.chunks.shape[0] * len(STATISTICS))
+        self.start(self.add_all(made) + address_of(region), made.chunks.shape[0])
+        return take(placed), numbers_of(region).view(-1, len(STATISTICS))
+
+    def square(self, jobs: Sequence[Job], shifts: Sequence[int] = (0,)) -> Tensor:
+        """The sums of squares of each chunk's gradient."""
+        _, made = self.arrange(Step("plain", [settings()] * 2, (1.0, 1.0)), jobs, shifts)
+        region = self.add_numbers("sums", made.chunks.shape[0])
+        self.start(self.add_all(made[:3]) + address_of(region), made.chunks.shape[0])
+        return numbers_of(region)[: made.chunks.shape[0], None]
+
+    def fold(self, values: Tensor, folds: Tensor | int, sums: int, shape: Shape, found_inf: float = 0.0) -> Tensor:
+        """`sums` numbers, of which those are NaN that no fold makes."""
+        listed = isinstance(folds, Tensor)
+        number, count = (folds.shape[0], 0) if isinstance(folds, Tensor) else (-(-folds // CHUNK), folds)
+        table = folds if isinstance(folds, Tensor) else torch.zeros((1, 3), dtype=torch.int64)
+        region = self.add_numbers("sums", sums)
+        tables = [address_of(region), self.add("folds", table), self.add("found_inf", torch.tensor([found_inf]))]
+        arguments = struct.pack("<5i4x", listed, count, *shape)
+        self.start(b"".join([self.add("values", values), *tables, arguments]), number, shape.width)
+        return numbers_of(region)[:sums]
+
+    def add_all(self, tables: Sequence[Tensor]) -> bytes:
+        """Several tables in memory; their addresses."""
+        return b"".join(self.add(f"table {i}", table) for i, table in enumerate(tables))
+
+    def add_numbers(self, name: str, count: int) -> Region:
+        """Memory for numbers, NaN at first."""
+        return self.memory.add(name, np.full(count, np.nan).tobytes(), True)
+
+    def start(self, arguments: bytes, programs: int, width: int = 1) -> None:
+        """Runs the kernel's programs, given what it is handed."""
+        bank = bytes(PARAMETERS) + arguments + bytes(16)  # Triton's own scratch memory, of which no kernel here has any
+        for program, second in product(range(programs), range(width)):
+            self.issued += Warp(self.program, self.memory, bank, program, second).run().issued
+
+
+def address_of(region: Region) -> bytes:
+    """An address as a kernel takes it."""
+    return int(region.base).to_bytes(8, "little")
+
+
+def numbers_of(region: Region) -> Tensor:
+    """The numbers that lie in memory."""
+    return torch.from_numpy(region.bytes.copy()).view(torch.float64)
+
+
+def take(placed: Sequence[Sequence[Placed]]) -> list[str]:
+    """Copies parameters and states back; what was written beside them."""
+    return [problem for tensors in placed for k, one in enumerate(tensors) if k != 1 for problem in one.take()]
 
 
 def count_issued(compiled: Compiled, path: str, rows: int) -> Counter[str]:

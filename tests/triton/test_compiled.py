@@ -1,6 +1,7 @@
 """Every kernel compiles ahead of time, without spills, shared memory, contraction or approximation.
 
-QLANGEVIN_FULL=1 compiles all of them for sm_80 and sm_100 as well, else every eighth, which has all storage types.
+QLANGEVIN_FULL=1 compiles all of them for sm_80 and sm_100 as well, else every eighth, which has all storage types; of those that
+see a step every eighth for sm_90, and two of them for the others.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import pytest
 pytest.importorskip("triton")
 
 from ..core.cases import FULL
+from ..core.kernels import DTYPES
 from ..machine.test_instructions import FORBIDDEN, code_of
 from ..machine.tools import MissingToolError, find
-from .compiled import Compiled, compile_all, list_specializations
+from .compiled import Binary, Compiled, compile_all, compile_fold, compile_squares, list_specializations
 
 try:
     find("cuobjdump"), find("nvdisasm")
@@ -32,6 +34,16 @@ def compiled(architecture: int) -> list[Compiled]:
     return compile_all(list_specializations()[:: 1 if FULL or architecture == 90 else 8], architecture)
 
 
+@cache
+def others(architecture: int) -> list[Binary]:
+    """Those that see a step, square and fold."""
+    every = 1 if FULL else 8 if architecture == 90 else 13
+    found: list[Binary] = [compile_fold(architecture), *(compile_squares(grad, architecture) for grad in DTYPES.values())]
+    for sees in ("observed", "ahead"):
+        found += compile_all(list_specializations(sees)[::every], architecture)
+    return found
+
+
 def test_there_are_as_many_kernels_as_rules_and_storage_types() -> None:
     """9 pairs of parameters and gradients: alone, and with two types of states."""
     assert len(list_specializations()) == 27 == len({one.title for one in list_specializations()})
@@ -39,29 +51,45 @@ def test_there_are_as_many_kernels_as_rules_and_storage_types() -> None:
 
 @by_architecture
 def test_no_kernel_has_a_stack(architecture: int) -> None:
-    for one in compiled(architecture):
+    for one in [*compiled(architecture), *others(architecture)]:
         resources = one.kernel.resources
-        assert (resources.stack, resources.local) == (0, 0), one.specialization.title
-        assert not any(re.search(r"\b(LDL|STL)\b", line) for line in one.kernel.lines), one.specialization.title
+        assert (resources.stack, resources.local) == (0, 0), one.title
+        assert not any(re.search(r"\b(LDL|STL)\b", line) for line in one.kernel.lines), one.title
 
 
 @by_architecture
 def test_values_stay_in_their_threads(architecture: int) -> None:
     """No shared memory, no shuffles, no barriers; two programs of a chunk never talk."""
     for one in compiled(architecture):
-        assert one.shared == 0 and "ttg.convert_layout" not in one.layouts, one.specialization.title
-        assert not any(re.search(r"\b(LDS|STS|SHFL|BAR)\b", line) for line in one.kernel.lines), one.specialization.title
+        assert one.shared == 0 and "ttg.convert_layout" not in one.layouts, one.title
+        assert not any(re.search(r"\b(LDS|STS|SHFL|BAR)\b", line) for line in one.kernel.lines), one.title
+
+
+@by_architecture
+def test_sums_need_no_shared_memory(architecture: int) -> None:
+    """Columns meet by shuffles."""
+    for one in others(architecture):
+        assert one.shared == 0, one.title
+        assert not any(re.search(r"\b(LDS|STS|BAR)\b", line) for line in one.kernel.lines), one.title
+
+
+@by_architecture
+def test_a_look_ahead_stores_its_statistics_alone(architecture: int) -> None:
+    for one in others(architecture):
+        if one.title.endswith("ahead"):
+            stores = [line for line in one.kernel.lines if re.search(r"\bSTG?\b", line)]
+            assert len(stores) == 10 and all("STG.E.64 " in line for line in stores), one.title
 
 
 @by_architecture
 def test_nothing_is_contracted_approximated_or_flushed(architecture: int) -> None:
-    for one in compiled(architecture):
+    for one in [*compiled(architecture), *others(architecture)]:
         lines = [code_of(line) for line in one.ptx.splitlines()]
         found = {match.group() for line in lines for match in FORBIDDEN.finditer(line)}
-        assert not found, (one.specialization.title, sorted(found))
-        assert any("mul.f32" in line or "mul.rn.f32" in line for line in lines)
+        assert not found, (one.title, sorted(found))
+        assert any(re.search(r"\b(mul|add)(\.rn)?\.f(32|64)(x2)?\b", line) for line in lines)
         machine = {match.group() for line in one.kernel.lines for match in CONTRACTED.finditer(line)}
-        assert not machine, (one.specialization.title, sorted(machine))
+        assert not machine, (one.title, sorted(machine))
 
 
 @by_architecture

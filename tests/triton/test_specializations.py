@@ -14,6 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
+from qlangevin.triton_kernels import squares
 from qlangevin.triton_kernels import step as kernels
 
 from ..core.kernels import DTYPES, Job, Step, settings
@@ -138,3 +139,40 @@ def test_each_kernel_has_a_key_of_its_own(launches: Launches) -> None:
                 for state in ("float32", "bfloat16"):
                     launch(Step(rule, [settings()]), [make_job(3, (param, grad, state), states)])
     assert len(launches.keys) == 27
+
+
+def test_a_step_that_is_seen_or_looked_at_compiles_one_kernel_more_each(launches: Launches) -> None:
+    for change in CHANGES:
+        for count in (1, 16, 4097):
+            step, jobs = Step("momentum", [settings(**change)]), [make_job(count)]
+            for shift, stores in ((0, True), (1, True), (0, False), (1, False)):
+                statistics = torch.empty(1000, dtype=torch.float64)[shift:]
+                kernels.launch_step(step.rule, dtypes_of(jobs[0]), make_tables(step, jobs), statistics, stores)
+    assert len(launches.keys) == 2
+    launch(Step("momentum", [settings()]), [make_job(1)])
+    assert len(launches.keys) == 3
+
+
+def test_squares_compile_a_kernel_for_each_type_of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Launches(squares.squares_kernel)
+    monkeypatch.setattr(squares, "squares_kernel", found)
+    for grad in DTYPES.values():
+        for shift, size in ((0, 1), (1, 16), (2, 5000)):
+            jobs = [make_job(size), make_job(0), make_job(16, offset=2**40)]
+            sums = torch.empty(100, dtype=torch.float64)[shift:]
+            squares.launch_squares(grad, make_tables(Step("momentum", [settings()]), jobs), sums)
+    assert len(found.keys) == 3 and {grid[0] for grid in found.grids} == {2, 3}
+
+
+def test_folds_compile_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Listed or not, whatever the counts and strides are, up to the largest, and wherever the memory begins."""
+    found = Launches(squares.fold_kernel)
+    monkeypatch.setattr(squares, "fold_kernel", found)
+    numbers, found_inf = torch.empty(100, dtype=torch.float64), torch.zeros(5)
+    shapes = [squares.Shape(*sizes) for sizes in ((1, 1, 1), (10, 10, 10), (1, 16, 3), (16, 2**31 - 1, 2**31 - 16))]
+    for shape in shapes:
+        for shift, folds in enumerate((1, 16, 4096, 4097, 2**31 - 1, torch.zeros((1, 3), dtype=torch.int64))):
+            squares.launch_fold(numbers[shift:], numbers[5 - shift :], found_inf[shift % 2 :], folds, shape)
+            squares.launch_fold(numbers, numbers, found_inf, torch.zeros((16, 3), dtype=torch.int64)[shift:], shape)
+    assert len(found.keys) == 1
+    assert {grid[1] for grid in found.grids} == {1, 10, 16} and (2**19, 1) in found.grids

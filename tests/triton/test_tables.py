@@ -73,3 +73,49 @@ def test_keys_of_64_bits_fit_their_table() -> None:
     (row,) = tables.make_tensors([tables.Part(2**47 - 16, 5, 2**51, 2**64 - 1, 3, True, (16, 32), 48)]).tolist()
     assert row == [2**47 - 16, 5, 2**51, -1, 3, 1, 48, 16, 32, 0, 0]
     assert tables.make_tensors([]).shape == (0, tables.TENSOR_WORDS.value)
+
+
+def plan_folds(extents: list[tuple[int, int]]) -> tuple[list[list[int]], list[list[int]], int]:
+    """Plan::plan_tasks of csrc/cuda/plan.cpp, line by line."""
+    folds: list[list[int]] = []
+    last_folds: list[list[int]] = []
+    tasks = segments = 0
+    for tensor, (size, offset) in enumerate(extents):
+        first, blocks = tasks, len(range(offset // CHUNK, -(-(offset + size) // CHUNK))) if size else 0
+        tasks += blocks
+        if blocks <= CHUNK:
+            folds.append([first, blocks, tensor])
+            continue
+        last_folds.append([len(extents) + segments, -(-blocks // CHUNK), tensor])
+        at = 0
+        while at < blocks:
+            folds.append([first + at, min(CHUNK, blocks - at), len(extents) + segments])
+            at, segments = at + CHUNK, segments + 1
+    return folds, last_folds, segments
+
+
+LONG = CHUNK * CHUNK  # elements of as many chunks as one sum takes
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_folds_are_those_of_the_native_plan(seed: int) -> None:
+    draw = random.Random(seed)
+    sizes = (0, 1, CHUNK, 3 * CHUNK + 1, LONG - 1, LONG, LONG + 1, 2 * LONG, 2 * LONG + 5, LONG * (CHUNK - 1))
+    extents = [(draw.choice(sizes), draw.choice((0, 1, CHUNK - 1, CHUNK, 2**51 + 17))) for _ in range(draw.randrange(6))]
+    folds, last_folds, segments = tables.make_folds(extents)
+    assert (folds.tolist(), last_folds.tolist(), segments) == plan_folds(extents)
+    assert folds.shape[1:] == last_folds.shape[1:] == (3,) and folds.dtype == last_folds.dtype == torch.int64
+
+
+def test_folds_name_chunks_as_the_table_of_chunks_has_them() -> None:
+    extents = [(5, 3), (0, 0), (3 * CHUNK, 7), (CHUNK, CHUNK)]
+    chunks = tables.make_chunks(extents)[:, 0].tolist()
+    for first, count, tensor in tables.make_folds(extents)[0].tolist():
+        assert chunks[first : first + count] == [tensor] * count == [one for one in chunks if one == tensor]
+
+
+def test_a_tensor_that_three_levels_cannot_sum_is_refused() -> None:
+    tables.make_folds([(CHUNK * LONG, 0)])
+    for extent in ((CHUNK * LONG + 1, 0), (CHUNK * LONG, 1)):
+        with pytest.raises(ValueError, match=r"2\^36"):
+            tables.make_folds([extent])
