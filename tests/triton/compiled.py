@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
+from typing import Any
 
 import torch
 import triton
@@ -14,7 +15,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from qlangevin import reference_rules
-from qlangevin.triton_kernels import step
+from qlangevin.triton_kernels import prepare, step
 
 from ..core.kernels import DTYPES
 from ..machine import tools
@@ -22,6 +23,8 @@ from ..machine.binaries import Kernel, read_cubin
 
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
 POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
+PREPARE_POINTERS = POINTERS | {"groups": "*i64", "steps": "*i64", "compensations": "*fp32", "grad_scale": "*fp32"}
+PREPARE_POINTERS |= {"grad_squares": "*fp64", "displacement_squares": "*fp64", "ahead": "*fp64", "overrun": "*i32"}
 
 
 @dataclass(frozen=True)
@@ -59,27 +62,45 @@ def list_specializations() -> list[Specialization]:
 
 
 @dataclass(frozen=True)
-class Compiled:
-    """One kernel for one architecture."""
+class Built:
+    """A kernel's code for one architecture."""
 
-    specialization: Specialization
     kernel: Kernel
     ptx: str
     layouts: str  # Triton's own form, which says where each value lies
     shared: int
 
 
-@cache
-def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
-    """Compiles a kernel; Triton keeps it until its source changes."""
+@dataclass(frozen=True)
+class Compiled(Built):
+    """One step kernel for one architecture."""
+
+    specialization: Specialization
+
+
+def build(source: ASTSource, options: dict[str, Any], architecture: int) -> Built:
+    """Compiles a source; Triton keeps what it made until it changes."""
     os.environ.setdefault("TRITON_CACHE_DIR", str(tools.cache_folder() / "triton"))
-    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes)}
-    source = ASTSource(step.step_kernel, POINTERS | {"KERNEL": "constexpr"}, constants)
-    found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=step.OPTIONS)
+    found = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
     path = tools.cache_folder() / f"triton-{found.hash}.cubin"
     path.write_bytes(found.asm["cubin"])
     (kernel,) = read_cubin(path, architecture)
-    return Compiled(specialization, kernel, found.asm["ptx"], found.asm["ttgir"], found.metadata.shared)
+    return Built(kernel, found.asm["ptx"], found.asm["ttgir"], found.metadata.shared)
+
+
+@cache
+def compile_kernel(specialization: Specialization, architecture: int) -> Compiled:
+    """Compiles a step kernel."""
+    constants = {"KERNEL": step.specialize(specialization.kernel, specialization.dtypes)}
+    source = ASTSource(step.step_kernel, POINTERS | {"KERNEL": "constexpr"}, constants)
+    return Compiled(**vars(build(source, step.OPTIONS, architecture)), specialization=specialization)
+
+
+def compile_prepare(rule: str, architecture: int) -> Built:
+    """Compiles the kernel of a rule's scalars."""
+    types = PREPARE_POINTERS | dict.fromkeys(("count", *prepare.Request._fields), "i32") | {"RULE": "constexpr"}
+    signature = {name: types[name] for name in prepare.prepare_kernel.arg_names}
+    return build(ASTSource(prepare.prepare_kernel, signature, {"RULE": rule}), prepare.OPTIONS, architecture)
 
 
 def compile_all(specializations: Sequence[Specialization], architecture: int) -> list[Compiled]:
