@@ -142,7 +142,7 @@ def step_of(inputs, request, counter, index):
 def prepare_rows(RULE: tl.constexpr, inputs, request, count):
     """One program makes the rows of one block of tensors."""
     lane = tl.program_id(0) * LANES + tl.arange(0, LANES)
-    mine, index = lane < count, tl.minimum(lane, count - 1).to(tl.int64)  # beyond the last tensor it is made again, and not kept
+    mine, index = lane < count, tl.minimum(lane, count - 1).to(tl.int64)  # a lane too many makes the last row, and keeps nothing
     tensor = inputs.tensors + index * TENSOR_WORDS
     group = inputs.groups + tl.load(tensor + 4) * GROUP_WORDS
     counter = tl.load(tensor + 6).to(tl.pointer_type(tl.int64))
@@ -158,10 +158,7 @@ def prepare_rows(RULE: tl.constexpr, inputs, request, count):
         tl.store(counter, step, mask=mine & (counter.to(tl.int64) != 0))
 
 
-FLAGS = ("from_counters", "host_compensations", "device_compensations", "counts")
-
-
-@triton.jit(do_not_specialize=("count", "chain", "step", *FLAGS), do_not_specialize_on_alignment=Inputs._fields)
+@triton.jit(do_not_specialize=("count", *Request._fields), do_not_specialize_on_alignment=Inputs._fields)
 def prepare_kernel(
     tensors, groups, steps, compensations, grad_scale, found_inf, grad_squares, displacement_squares, ahead, rows, overrun,
     count, chain, step, from_counters, host_compensations, device_compensations, counts, RULE: tl.constexpr,

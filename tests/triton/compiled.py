@@ -16,7 +16,7 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 from qlangevin import reference_rules
-from qlangevin.triton_kernels import squares, step
+from qlangevin.triton_kernels import prepare, squares, step
 
 from ..core.kernels import DTYPES
 from ..machine import tools
@@ -24,6 +24,9 @@ from ..machine.binaries import Kernel, read_cubin
 
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
 POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
+PREPARE = POINTERS | {"groups": "*i64", "steps": "*i64", "compensations": "*fp32", "grad_scale": "*fp32"}
+PREPARE |= {"grad_squares": "*fp64", "displacement_squares": "*fp64", "ahead": "*fp64", "overrun": "*i32"}
+PREPARE |= dict.fromkeys(("count", *prepare.Request._fields), "i32")
 FOLD = {"values": "*fp64", "sums": "*fp64", "folds": "*i64", "found_inf": "*fp32"}
 FOLD |= dict.fromkeys(("listed", "count", "width", "value_stride", "sum_stride"), "i32")
 
@@ -115,6 +118,13 @@ def compile_squares(grad: torch.dtype, architecture: int) -> Binary:
 def compile_fold(architecture: int) -> Binary:
     """Compiles the kernel of which there is one."""
     return compile_source(squares.fold_kernel, FOLD, {}, architecture)
+
+
+@cache
+def compile_prepare(rule: str, architecture: int) -> Binary:
+    """Compiles the kernel of a rule's scalars."""
+    types = {name: PREPARE[name] for name in prepare.prepare_kernel.arg_names if name != "RULE"}
+    return replace(compile_source(prepare.prepare_kernel, types, {"RULE": rule}, architecture), title=f"prepare {rule}")
 
 
 def compile_all(specializations: Sequence[Specialization], architecture: int) -> list[Compiled]:

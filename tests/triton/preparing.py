@@ -38,7 +38,7 @@ class Group:
 
     def hyper_at(self, at: int) -> dict[str, Any]:
         """The hyper-parameters of a step."""
-        h = dict(self.schedule[min(at, len(self.schedule)) - 1] if self.schedule else self.hyper)
+        h = dict(self.schedule[max(min(at, len(self.schedule)), 1) - 1] if self.schedule else self.hyper)
         numbers = {"lr": self.lr, "temperature": self.temperature}
         return h | {name: float(number.item()) for name, number in numbers.items() if number is not None}
 
@@ -68,8 +68,8 @@ class Preparation:
         numbers = {"lr": group.lr, "temperature": group.temperature}
         facts = {name: (number.data_ptr(), name_of(number)) for name, number in numbers.items() if number is not None}
         if group.schedule:
-            packed = bytearray(b"".join(tables.pack_hyper(h, names) for h in group.schedule))
-            kept.append(torch.frombuffer(packed, dtype=torch.uint8))
+            rows = [tables.pack_hyper(h, names) for h in (group.hyper, *group.schedule)]  # one before the first
+            kept.append(torch.frombuffer(bytearray(b"".join(rows)), dtype=torch.uint8)[len(rows[0]) :])
             facts |= {"schedule": kept[-1].data_ptr(), "schedule_steps": len(group.schedule)}
         return tables.Group(tables.pack_hyper(group.hyper, names), **facts, **group.facts)
 

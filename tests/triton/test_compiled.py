@@ -13,11 +13,13 @@ import pytest
 
 pytest.importorskip("triton")
 
+from qlangevin.reference_rules import RULES
+
 from ..core.cases import FULL
 from ..core.kernels import DTYPES
 from ..machine.test_instructions import FORBIDDEN, code_of
 from ..machine.tools import MissingToolError, find
-from .compiled import Binary, Compiled, compile_all, compile_fold, compile_squares, list_specializations
+from .compiled import Binary, Compiled, compile_all, compile_fold, compile_prepare, compile_squares, list_specializations
 
 try:
     find("cuobjdump"), find("nvdisasm")
@@ -26,6 +28,8 @@ except MissingToolError as error:
 
 ARCHITECTURES = (80, 90, 100)
 CONTRACTED = re.compile(r"\b(?:FFMA|HFMA2\.(?!MMA)\S*|DFMA|MUFU)\b")
+EXACT = {"abs", "neg", "ld", "st", "mov", "setp", "selp"}  # what PTX does to numbers without rounding
+OPERATION = re.compile(r"^\s*(?:@\S+\s+)?(\w[\w.]*\.f(?:32|64))\s")
 by_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 
@@ -101,3 +105,26 @@ def test_aligned_rows_are_moved_as_quads(architecture: int) -> None:
         quads = [dtype.itemsize // 2 for dtype in (what.param, what.grad, *[what.state] * what.states)]
         loads, stores = len(re.findall(r"LDG\.E(?:\.\w+)*\.128", text)), len(re.findall(r"STG\.E(?:\.\w+)*\.128", text))
         assert loads == sum(quads) and stores == sum(quads) - quads[1], (what.title, loads, stores)
+
+
+@by_architecture
+@pytest.mark.parametrize("rule", RULES)
+def test_scalars_are_made_in_binary64_and_rounded_as_ieee_754_has_it(rule: str, architecture: int) -> None:
+    """Read off the PTX: a correctly rounded division or square root is itself made of machine instructions that contract."""
+    built = compile_prepare(rule, architecture)
+    lines = [code_of(line) for line in built.ptx.splitlines()]
+    assert not {match.group() for line in lines for match in FORBIDDEN.finditer(line)}
+    operations = {match[1] for line in lines if (match := OPERATION.search(line))}
+    rounding = {one for one in operations if one.split(".")[0] not in EXACT} - {"cvt.f64.f32"}
+    wanted = {"add.rn.f64", "mul.rn.f64", "div.rn.f64", "sqrt.rn.f64", "cvt.rn.f32.f64"}
+    assert wanted <= rounding <= wanted | {"sub.rn.f64", "mul.f32", "mul.rn.f32"}  # in binary32 by -1
+
+
+@by_architecture
+@pytest.mark.parametrize("rule", RULES)
+def test_a_lane_makes_its_tensor_s_scalars_alone_and_in_registers(rule: str, architecture: int) -> None:
+    built = compile_prepare(rule, architecture)
+    assert built.shared == 0 and "ttg.convert_layout" not in built.layouts
+    assert (built.kernel.resources.stack, built.kernel.resources.local) == (0, 0)
+    assert not any(re.search(r"\b(LDL|STL|LDS|STS|SHFL|BAR)\b", line) for line in built.kernel.lines)
+    assert ".maxntid 32" in built.ptx or ".reqntid 32" in built.ptx

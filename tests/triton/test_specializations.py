@@ -14,11 +14,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
-from qlangevin.triton_kernels import squares
+from qlangevin.triton_kernels import prepare, squares
 from qlangevin.triton_kernels import step as kernels
+from qlangevin.triton_kernels.prepare import Request
 
 from ..core.kernels import DTYPES, Job, Step, settings
 from .launching import dtypes_of, make_tables
+from .preparing import Group, Preparation
 
 MOST_IN_A_RUN = 3
 
@@ -96,18 +98,21 @@ def test_a_change_of_tensors_steps_keys_and_places_compiles_nothing(launches: La
     assert len(launches.keys) == 1 and {grid[0] for grid in launches.grids} == {1, 16, 4, 3}
 
 
+def move(table: torch.Tensor, shift: int) -> torch.Tensor:
+    """A tensor of the same shape, `shift` elements beside 16 bytes."""
+    buffer = torch.zeros(table.numel() + 32, dtype=table.dtype)
+    start = (-buffer.data_ptr() % 64) // buffer.element_size() + shift
+    moved = buffer[start : start + table.numel()].view(table.shape)
+    assert (moved.data_ptr() % 16 == 0) == (shift == 0)
+    return moved
+
+
 def test_the_tables_addresses_compile_nothing(launches: Launches) -> None:
     """A table that lies on 16 bytes or not: a view of a larger one may do either."""
     step, job = Step("momentum", [settings()]), make_job(20)
     tables = make_tables(step, [job])
     for shift in (0, 1):
-        moved = []
-        for table in tables:
-            buffer = torch.zeros(table.numel() + 32, dtype=table.dtype)
-            start = (-buffer.data_ptr() % 64) // buffer.element_size() + shift
-            moved.append(buffer[start : start + table.numel()].view(table.shape))
-            assert (moved[-1].data_ptr() % 16 == 0) == (shift == 0)
-        kernels.launch_step(step.rule, dtypes_of(job), kernels.Tables(*moved))
+        kernels.launch_step(step.rule, dtypes_of(job), kernels.Tables(*(move(table, shift) for table in tables)))
     assert len(launches.keys) == 1
 
 
@@ -176,3 +181,53 @@ def test_folds_compile_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
             squares.launch_fold(numbers, numbers, found_inf, torch.zeros((16, 3), dtype=torch.int64)[shift:], shape)
     assert len(found.keys) == 1
     assert {grid[1] for grid in found.grids} == {1, 10, 16} and (2**19, 1) in found.grids
+
+
+@pytest.fixture
+def preparations(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
+    found = Launches(prepare.prepare_kernel)
+    monkeypatch.setattr(prepare, "prepare_kernel", found)
+    yield found
+
+
+NUMBER = torch.tensor(0.5)
+WORDS = (0, 1, 16, 2**31 - 1, 2**31, 2**32 - 1)
+REQUESTS = [
+    *(
+        Request(chain, step)
+        for chain in (0, 1, 16, 2**31 - 1, 2**31, 2**32 - 1)
+        for step in (0, 1, 16, 2**31 - 1, 2**31, 2**32 - 1)
+    ),
+    Request(0, from_counters=True),
+    Request(0, 1, host_compensations=True),
+    Request(0, 1, device_compensations=True),
+    Request(0, 1, counts=False),
+]
+GROUPS = [
+    *(Group(settings(**change)) for change in CHANGES),
+    Group(settings(), NUMBER),
+    Group(settings(), NUMBER.double(), NUMBER),
+    Group(settings(), schedule=[settings(), settings()]),
+    Group(settings(), facts={"max_grad_norm": 1.0, "compensates": True, "compensation_global": True, "grad_multiplier": -1.0}),
+]
+
+
+def test_the_scalars_are_compiled_once_for_each_rule(preparations: Launches) -> None:
+    """Whatever the step asks for, and the groups, and however many tensors there are."""
+    for number, rule in enumerate(("plain", "momentum", "cool_momentum"), 1):
+        for request in REQUESTS:
+            Preparation(rule, GROUPS[:1], [0], request).run()
+        for group in GROUPS:
+            Preparation(rule, [group], [0] * 16, REQUESTS[-1], grad_scale=2.0, found_inf=1.0).run()
+        Preparation(rule, GROUPS, [0] * 33, REQUESTS[0]).run()
+        assert len(preparations.keys) == number
+    assert {grid[0] for grid in preparations.grids} == {1, 2}
+
+
+def test_the_addresses_of_what_scalars_are_made_of_compile_nothing(preparations: Launches) -> None:
+    preparation = Preparation("momentum", GROUPS[:1], [0], REQUESTS[0])
+    preparation.run()
+    assert preparation.inputs is not None
+    for shift in (0, 1):
+        prepare.launch_prepare("momentum", prepare.Inputs(*(move(one, shift) for one in preparation.inputs)), REQUESTS[0])
+    assert len(preparations.keys) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from qlangevin.backends import native_form
 from qlangevin.triton_kernels import tables
 
 from ..core.cases import RULE_ROWS
-from ..core.kernels import settings
+from ..core.kernels import make_hyper, settings
+from ..cuda.on_host import gpu, needs_gpu_on_host
 from ..machine.layout import load_layout
 from ..machine.tools import MissingToolError
 from .launching import make_rows
@@ -119,3 +121,32 @@ def test_a_tensor_that_three_levels_cannot_sum_is_refused() -> None:
     for extent in ((CHUNK * LONG + 1, 0), (CHUNK * LONG, 1)):
         with pytest.raises(ValueError, match=r"2\^36"):
             tables.make_folds([extent])
+
+
+@needs_gpu_on_host
+@pytest.mark.parametrize("name", RULE_ROWS)
+def test_hypers_lie_in_memory_as_the_native_module_packs_them(name: str) -> None:
+    rule, own = RULE_ROWS[name]
+    changes: dict[str, Any] = {
+        "lr": 0.3,
+        "temperature": 0.7,
+        "weight_decay": 0.1,
+        "decoupled_weight_decay": 0.2,
+        "compensation": 0.5,
+    }
+    changes |= {"grad_rounding": "dither", "grad_resolution": 64.0, "update_rounding": "floor", "update_resolution": 100.0}
+    for stochastic in (False, True):
+        h = settings(**own, **changes, noise="uniform", stochastic_param=stochastic, stochastic_state=not stochastic)
+        packed = tables.pack_hyper(h, reference_rules.RULES[rule].hypers)
+        assert packed == gpu.pack_hypers([make_hyper(rule, h)]) and len(packed) == 8 * tables.HYPER_WORDS.value
+
+
+def test_a_group_has_a_word_for_each_of_its_facts_behind_its_hypers() -> None:
+    hyper = tables.pack_hyper(settings(), ())
+    group = tables.Group(hyper, (48, "float64"), (64, "float32"), 80, 5, 0.5, 2.0, True, False)
+    table = tables.make_groups([tables.Group(hyper), group])
+    assert table.shape == (2, tables.GROUP_WORDS.value)
+    own = tables.HYPER_WORDS.value
+    assert table[1, own:].tolist()[:6] == [48, 2, 64, 1, 80, 5] and table[1, own + 8 :].tolist() == [1, 0]
+    assert table[:, own + 6 : own + 8].view(torch.float64).tolist() == [[1.0, 0.0], [0.5, 2.0]]
+    assert table[0, own:].tolist()[:6] == [0] * 6 and table[0].numpy().tobytes()[: len(hyper)] == hyper

@@ -8,18 +8,26 @@ from typing import Any
 
 import pytest
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
+from qlangevin import reference_rules
+from qlangevin.triton_kernels import rules
 from qlangevin.triton_kernels.prepare import LANES, Request
+from qlangevin.triton_kernels.scalars import Hyper
+from qlangevin.triton_kernels.step import launch_step
 from qlangevin.triton_kernels.tables import COMMON_WORDS, NUMBERS
 
 from ...core.cases import FULL
-from ...core.kernels import settings
+from ...core.kernels import Job, Step, compare_jobs, settings, step_reference
+from ..launching import dtypes_of, make_tables
 from ..preparing import JUNK, Group, Preparation
 
 RULES = ("plain", "momentum", "cool_momentum")
 INF, NAN = math.inf, math.nan
 LAST = 2**32 - 1  # of a step and a chain
+COUNT = tl.constexpr(1024)
 MATERIALS: dict[str, tuple[Any, ...]] = {
     "lr": (0.0, 0.1, 1e-3, 1.0, 3e38, 1e-40, 1e-46, 1e300, 1e-320),
     "temperature": (0.0, 1.3, 1e-4, 1e-300, 1e300),
@@ -164,6 +172,25 @@ def test_a_schedule_is_read_at_each_step_and_its_last_row_beyond(rule: str) -> N
         factors.append(check(preparation)[0, 2].item())
         assert preparation.overrun == overrun
     assert len(set(factors)) == 3 and factors[2] == factors[3] == factors[4]
+    assert check(one(rule, Request(0), steps=[0], schedule=schedule))[0, 2].item() == factors[0]
+
+
+@triton.jit
+def variance_kernel(numbers, results, RULE: tl.constexpr):
+    at = tl.arange(0, COUNT)
+    lr, temperature, momentum = tl.load(numbers + at), tl.load(numbers + COUNT + at), tl.load(numbers + COUNT * 2 + at)
+    h = Hyper(lr, temperature, lr, lr, lr, lr, lr, (momentum, lr, lr), at, at, at, at, at)
+    tl.store(results + at, rules.noise_variance(RULE, h))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_variances_before_they_are_rounded(rule: str) -> None:
+    """There the order of operations shows, which a number rounded to binary32 hides."""
+    numbers = torch.rand((3, COUNT.value), generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    got = torch.empty(COUNT.value, dtype=torch.float64)
+    variance_kernel[(1,)](numbers, got, rule)
+    hypers = (dict(zip(("lr", "temperature", "momentum"), values, strict=True)) for values in numbers.T.tolist())
+    assert got.tolist() == [reference_rules.RULES[rule].noise_variance(h) for h in hypers]
 
 
 def test_only_a_scheduled_tensor_overruns_and_the_flag_is_not_taken_back() -> None:
@@ -226,3 +253,21 @@ def test_compensations_of_each_kind(rule: str, squares: float) -> None:
 def test_no_tensors_are_no_launch() -> None:
     preparation = Preparation("plain", [Group(settings())], [], Request(0, 1), ahead=[])
     assert bool((preparation.run() == JUNK).all())
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_steps_of_which_the_host_makes_no_scalar(rule: str) -> None:
+    """The rows go to the step as they are, and a counter on the device leads from one step to the next."""
+    generator = torch.Generator().manual_seed(6)
+    jobs = []
+    for i, size in enumerate((300, 9)):
+        param, grad, state = (torch.randn(size, generator=generator) for _ in range(3))
+        jobs.append(Job(param, grad, [] if rule == "plain" else [state], key=i, group=i, steps=torch.tensor(5 * i)))
+    hypers = [settings(**USUAL | {"compensation": 0.0}), settings(lr=0.1, update_rounding="stochastic", update_resolution=64.0)]
+    wanted, step = [job.clone() for job in jobs], Step(rule, hypers, (1.0, 1.0), chain=3)
+    counters = {i: job.steps for i, job in enumerate(jobs)}
+    for _ in range(2):
+        step_reference(step, wanted)
+        rows = Preparation(rule, list(map(Group, hypers)), [0, 1], Request(3, from_counters=True), counters=counters).run()
+        launch_step(rule, dtypes_of(jobs[0]), make_tables(step, jobs)._replace(rows=rows))
+        assert compare_jobs(jobs, wanted) == []
