@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .launch import Call, launch
 from .rules import hypers_of, noise_variance, prepare
 from .scalars import Hyper, Row, Scalars, clip_coefficient, compensation_factor, effective_rounding, norm_of, round_once
 from .tables import GROUP_WORDS, HYPER_WORDS, TENSOR_WORDS, load_hyper, load_wide, store_row
@@ -180,11 +181,14 @@ def launch_prepare(rule: str, inputs: Inputs, request: Request) -> None:
         inputs: on the device of the tensors.
         request: what the step asks for.
     """
+    launch(call_prepare(rule, inputs, request))
+
+
+def call_prepare(rule: str, inputs: Inputs, request: Request) -> Call:
+    """What launch_prepare launches."""
     count = inputs.tensors.shape[0]
-    if count == 0:
-        return
     words = map(signed_word, request)  # of 32 bits whatever they are: a larger integer would be of another type
-    prepare_kernel[(triton.cdiv(count, LANES.value),)](*inputs, count, *words, rule, **OPTIONS)
+    return Call(prepare_kernel, (triton.cdiv(count, LANES.value),), (*inputs, count, *words), (rule,), OPTIONS)
 
 
 def signed_word(value: int) -> int:

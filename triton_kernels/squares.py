@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .draw import GROUP, GROUPS
+from .launch import Call, launch
 from .memory import ROW, bytes_of, load_group, range_of
 from .norm import add_squares, fold_columns, no_columns
 from .observe import STATISTICS
@@ -82,10 +83,8 @@ def launch_squares(grad_dtype: torch.dtype, tables: Tables, sums: Tensor) -> Non
         tables: on the device of the gradients.
         sums: binary64, one for each chunk.
     """
-    chunks = tables.chunks.shape[0]
-    if chunks == 0:
-        return
-    squares_kernel[(chunks,)](tables.chunks, tables.tensors, tables.grads, sums, STORAGES[grad_dtype], **OPTIONS)
+    arguments = (tables.chunks, tables.tensors, tables.grads, sums)
+    launch(Call(squares_kernel, (tables.chunks.shape[0],), arguments, (STORAGES[grad_dtype],), OPTIONS))
 
 
 def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor | int, shape: Shape = ONE_BESIDE_ANOTHER) -> None:
@@ -99,11 +98,15 @@ def launch_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor |
             one after another.
         shape: how the values and sums lie.
     """
+    launch(call_fold(values, sums, found_inf, folds, shape))
+
+
+def call_fold(values: Tensor, sums: Tensor, found_inf: Tensor, folds: Tensor | int, shape: Shape = ONE_BESIDE_ANOTHER) -> Call:
+    """What launch_fold launches."""
     count = 0 if isinstance(folds, Tensor) else folds
     number = folds.shape[0] if isinstance(folds, Tensor) else triton.cdiv(folds, CHUNK.value)
     if max(number, count, *shape) > MOST:
         raise ValueError("a launch is of at most 2^31 - 1 values, as far apart")
-    if number == 0:
-        return
     table = folds if isinstance(folds, Tensor) else torch.empty(0, dtype=torch.int64, device=values.device)
-    fold_kernel[(number, shape.width)](values, sums, table, found_inf, int(isinstance(folds, Tensor)), count, *shape, **OPTIONS)
+    arguments = values, sums, table, found_inf, int(isinstance(folds, Tensor)), count, *shape
+    return Call(fold_kernel, (number, shape.width), arguments, (), OPTIONS)

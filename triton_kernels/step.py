@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part, noise_value
+from .launch import Call, launch
 from .memory import ROW, bytes_of, is_inside, load_group, pack, pack_drawn, range_of, store_group, unpack_stored
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
@@ -228,10 +229,19 @@ def launch_step(
     """
     if statistics is None and not stores:
         raise ValueError("looking ahead needs memory for its statistics")
-    chunks = tables.chunks.shape[0]
-    if chunks == 0:
-        return
-    step_kernel[(chunks,)](*tables, statistics, specialize(rule, dtypes), stores, **OPTIONS)
+    launch(call_step(rule, dtypes, tables, statistics, stores))
+
+
+def call_step(
+    rule: str,
+    dtypes: tuple[torch.dtype, torch.dtype, torch.dtype],
+    tables: Tables,
+    statistics: Tensor | None = None,
+    stores: bool = True,
+) -> Call:
+    """What launch_step launches."""
+    grid = (tables.chunks.shape[0],)
+    return Call(step_kernel, grid, (*tables, statistics), (specialize(rule, dtypes), stores), OPTIONS)
 
 
 def specialize(rule: str, dtypes: tuple[torch.dtype, torch.dtype, torch.dtype]) -> tuple[str, int, int, int]:

@@ -42,7 +42,9 @@ class TritonBackend:
     def make_plan(self, bucket: Bucket) -> Plan:
         """Makes the tables of the bucket's tensors."""
         with naming_errors(bucket.device), scope_of(bucket.device):
-            return TritonPlan(bucket)
+            plan = TritonPlan(bucket)
+            plan.compile(observes=False)
+            return plan
 
     def counts_on_device(self, device: torch.device) -> bool:
         """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""
@@ -91,9 +93,9 @@ class Common:
 
     def __init__(self, plans: Sequence[TritonPlan], step_input: StepInput) -> None:
         first, side = plans[0], step_input.side or DeviceSide()
-        self.grad_scale, self.found_inf = as_float32(side.grad_scale, first.device), as_float32(side.found_inf, first.device)
-        self.grad_scale = first.one if self.grad_scale is None else self.grad_scale
-        self.found_inf = first.none if self.found_inf is None else self.found_inf
+        grad_scale, found_inf = as_float32(side.grad_scale, first.device), as_float32(side.found_inf, first.device)
+        self.grad_scale = first.one if grad_scale is None else grad_scale
+        self.found_inf = first.none if found_inf is None else found_inf
         self.overrun = first.no_flag if side.overrun is None else side.overrun
         self.places = max(plan.places for plan in plans)
         self.grad_squares = self.displacement_squares = first.no_sum
@@ -113,8 +115,7 @@ class Begun:
         if self.has_compensations:
             numbers = array("f", step_input.compensations)
             plan.compensations.put(numbers.tobytes() + b"\0" * (4 * (len(numbers) % 2)), capturing)
-        tables = plan.chunks, plan.tensors, plan.grads.tensor, plan.rows, common.found_inf
-        self.tables = plan.kernels.step.Tables(*tables)
+        self.tables = plan.step_tables(common.found_inf)
 
     def put_steps(self, capturing: bool) -> int:
         """The step that all tensors take; 0 where they differ, and are uploaded, or where the device counts."""
@@ -234,6 +235,8 @@ def step_together(parts: Sequence[tuple[TritonPlan, StepInput]], observes: bool)
     plans, step_input = [plan for plan, _ in parts], parts[0][1]
     device = plans[0].device
     with uninterrupted(), naming_errors(device), scope_of(device):
+        for plan in plans:
+            plan.compile(observes)
         common = Common(plans, step_input)
         begun = [Begun(plan, part, common) for plan, part in parts]
         compensates = step_input.side is not None and take_norms(begun, common)

@@ -46,6 +46,7 @@ class TritonTables(DevicePlan):
         self.no_sum = torch.zeros(1, dtype=torch.float64, device=device)
         self.no_flag = torch.zeros(1, dtype=torch.int32, device=device)
         self.sums = torch.zeros(len(items) + segments, dtype=torch.float64, device=device)
+        self.compiled: set[bool] = set()  # whether kernels are for steps that are observed
         self.statistics_at = len(self.chunks) * len(STATISTICS)
         self.statistics_numbers = self.statistics_at + len(self.sums) * len(STATISTICS)
 
@@ -62,6 +63,27 @@ class TritonTables(DevicePlan):
             states=[item.state[name].data_ptr() for name in self.bucket.state_names],
             step=item.state["step"].data_ptr() if self.bucket.counts_on_device else 0,
         )
+
+    def step_tables(self, found_inf: Tensor) -> Any:
+        """What the kernels find the tensors by."""
+        return self.kernels.step.Tables(self.chunks, self.tensors, self.grads.tensor, self.rows, found_inf)
+
+    def compile(self, observes: bool) -> None:
+        """Compiles and loads what a step needs, so that what may fail is behind it when the step begins."""
+        if observes in self.compiled:
+            return
+        kernels, bucket, tables = self.kernels, self.bucket, self.step_tables(self.none)
+        constants = self.one, self.none, self.no_sum, self.no_sum, self.no_sum
+        uploads = self.groups.tensor, self.steps.tensor, self.compensations.tensor.view(torch.float32)
+        inputs = kernels.prepare.Inputs(self.tensors, *uploads, *constants, self.rows, self.no_flag)
+        statistics = self.statistics_for("observed") if observes else None
+        calls = [kernels.step.call_step(bucket.rule, bucket.dtypes, tables, statistics)]
+        calls.append(kernels.prepare.call_prepare(bucket.rule, inputs, kernels.prepare.Request(0)))
+        if observes:
+            calls.append(kernels.squares.call_fold(self.sums, self.sums, self.none, self.folds))
+        for call in calls:
+            kernels.launch.compile_call(call)
+        self.compiled.add(observes)
 
     def pack_hyper(self, values: dict[str, Any]) -> bytes:
         """One group's hyper-parameters."""
