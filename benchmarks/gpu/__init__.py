@@ -1,1 +1,1 @@
-"""The goals of the CUDA kernels, measured on one GPU: `python -m benchmarks.gpu`; `make gpu` runs it after the tests."""
+"""The goals of the GPU kernels, measured on one GPU: `python -m benchmarks.gpu`; `make gpu` runs it after the tests."""

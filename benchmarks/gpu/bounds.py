@@ -43,9 +43,12 @@ class Bounds:
         return elements * clocks / self.multiprocessors / (self.clock_mhz * 1e6)
 
 
-def read_table(capability: tuple[int, int]) -> dict[str, dict[str, dict[str, float]]]:
-    """The table of instructions for a compute capability; empty where there is none."""
-    file = TABLES / f"sm_{capability[0]}{capability[1]}.json"
+def read_table(device: torch.device, small: bool = False, prefix: str = "") -> dict[str, dict[str, dict[str, float]]]:
+    """The table of instructions for a device; empty where there is none. prefix: of the file; "triton_" for Triton's kernels."""
+    if device.type != "cuda" and not small:
+        return {}
+    capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (9, 0)
+    file = TABLES / f"{prefix}sm_{capability[0]}{capability[1]}.json"
     if not file.is_file():
         return {}
     found = json.loads(file.read_text())
@@ -76,12 +79,8 @@ def measure_bounds(meter: Meter) -> Bounds:
     source, target = (torch.ones(elements, device=meter.device) for _ in range(2))
     copy = meter.on_device(lambda: target.copy_(source), seconds=1.0)
     speed = 2 * 4 * elements / copy.median / 1e9
+    table = read_table(meter.device, meter.small)
     if meter.device.type != "cuda":
-        return Bounds(speed, None, 1, read_table((9, 0)) if meter.small else {})
+        return Bounds(speed, None, 1, table)
     count = torch.cuda.get_device_properties(meter.device).multi_processor_count
-    return Bounds(
-        speed,
-        measure_clock(meter, lambda: target.copy_(source)),
-        count,
-        read_table(torch.cuda.get_device_capability(meter.device)),
-    )
+    return Bounds(speed, measure_clock(meter, lambda: target.copy_(source)), count, table)

@@ -34,26 +34,35 @@ def draw(bench: dict[str, Any], path: Path) -> None:
     origin = (
         f"{place}, driver {machine.get('driver')}; torch {machine['torch']}, commit {machine['commit']}, {machine.get('date')}"
     )
-    figure.suptitle(f"Milliseconds of one step over 1 B elements; black lines: the device's lower bound\n{origin}", fontsize=11)
+    marks = "black lines: the device's lower bound"
+    if any("triton" in row for row in bench["rows"].values()):
+        marks += "; diamonds: through Triton"
+    figure.suptitle(f"Milliseconds of one step over 1 B elements; {marks}\n{origin}", fontsize=11)
     figure.savefig(path, dpi=120)
 
 
 def draw_rows(axes: Any, rows: dict[str, dict[str, Any]], title: str) -> None:
-    """One dtype: bars of ms, a line at the bound, eager loops cut."""
-    others = [row["ms"] for row in rows.values() if row["family"] != "eager"]
-    limit = 1.1 * max(others)
-    for at, row in enumerate(rows.values()):
+    """One dtype: bars of ms, a line at the bound, a diamond at Triton's ms, eager loops cut."""
+    through_triton = {name: row["triton"]["ms"] for name, row in rows.items() if "triton" in row}
+    limit = 1.1 * max(row["ms"] for row in rows.values() if row["family"] != "eager")
+    limit = max(limit, *through_triton.values()) if through_triton else limit
+    for at, (name, row) in enumerate(rows.items()):
         axes.barh(at, min(row["ms"], limit), color=COLORS[row["family"]])
         bound = row["ms"] * row["share_of_bound"]
         if bound <= limit:
             axes.plot([bound, bound], [at - 0.45, at + 0.45], color="black", linewidth=1.2)
         label = f"{row['ms']:.2f} ms, {100 * row['share_of_bound']:.0f} % of bound"
+        right = row["ms"]
+        if name in through_triton:
+            axes.plot(through_triton[name], at, "D", markersize=4, markerfacecolor="white", markeredgecolor="black")
+            label += f"; Triton {through_triton[name]:.2f} ms"
+            right = max(right, through_triton[name]) + 0.05 * limit
         cut = row["ms"] > limit
-        axes.text(0.98 * limit if cut else row["ms"] + 0.01 * limit, at, label + (": cut" if cut else ""), va="center",
+        axes.text(0.98 * limit if cut else right + 0.01 * limit, at, label + (": cut" if cut else ""), va="center",
                   ha="right" if cut else "left", color="white" if cut else "black", fontsize=TEXT)  # fmt: skip
     axes.set_yticks(range(len(rows)), list(rows), fontsize=TEXT)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(0, 1.5 * limit)
+    axes.set_xlim(0, (2.4 if through_triton else 1.5) * limit)
     axes.set_title(title, fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
 

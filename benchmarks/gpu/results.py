@@ -63,14 +63,26 @@ def format_rows(bench: Facts) -> Iterator[str]:
     copy = bench.get("copy", {})
     clock = f"; {copy['clock_mhz']:.0f} MHz" if copy.get("clock_mhz") else ""
     yield f"\n## 1 B elements\n\nA list like GPT-2's; a copy moves {number(copy.get('gb_per_s'), 0)} GB/s{clock}. "
-    yield "bound: the longer of the times to move the bytes and to issue the instructions, where their number is known.\n"
-    yield "| optimizer | ms | bytes/element | GB/s | of copy | bound by instructions, ms | of bound | time over | |\n" + (
-        "|---|---:|---:|---:|---:|---:|---:|---:|---|"
+    yield "bound: the longer of the times to move the bytes and to issue the instructions, where their number is known."
+    yield "On the right the same step through Triton, and its time over the native backend's.\n"
+    yield (
+        "| optimizer | ms | bytes/element | GB/s | of copy | bound by instructions, ms | of bound | time over | "
+        "| Triton, ms | GB/s | of copy | of bound | over native |"
     )
+    yield "|---" + 7 * "|---:" + "|---" + 5 * "|---:" + "|"
     for name, row in bench.get("rows", {}).items():
         cells = [number(row["ms"], 3), number(row["bytes_per_element"], 0), number(row["gb_per_s"], 0)]
         cells += [percent(row["share_of_copy"]), number(row["issue_ms"], 3), percent(row["share_of_bound"])]
-        yield f"| {name} | {' | '.join(cells)} | {number(row.get('over_twin'))} | {row.get('twin', '')} |"
+        cells += [number(row.get("over_twin")), row.get("twin", ""), *format_triton(row.get("triton"))]
+        yield f"| {name} | {' | '.join(cells)} |"
+
+
+def format_triton(row: Facts | None) -> list[str]:
+    """A row's cells of Triton."""
+    if row is None:
+        return ["-"] * 5
+    shares = [percent(row["share_of_copy"]), percent(row["share_of_bound"])]
+    return [number(row["ms"], 3), number(row["gb_per_s"], 0), *shares, number(row["over_native"])]
 
 
 def format_others(bench: Facts) -> Iterator[str]:
@@ -91,6 +103,9 @@ def format_others(bench: Facts) -> Iterator[str]:
         yield f"\n## Alignment ({bench['misaligned']['elements']:,} elements in bfloat16)\n\n| | ms |\n|---|---:|"
         for name, ms in bench["misaligned"]["ms"].items():
             yield f"| {name} | {ms:.3f} |"
+    for name, found in bench.get("first_step", {}).items():
+        kernels = f"{len(found['compiled'])} kernels in a run over bf16 weights and float32 norms"
+        yield f"\nTriton, {name}: {found['seconds']:.2f} s to the end of a process's first step; {kernels}."
     left_out = [*bench.get("left_out", []), *bench.get("failed", [])]
     if left_out:
         yield "\n## Not measured\n"

@@ -73,8 +73,8 @@ def torch_adamw(params: list[Parameter]) -> torch.optim.AdamW:
     return torch.optim.AdamW(params, lr=LR, fused=True)
 
 
-def list_rows(dtype: torch.dtype) -> list[Row]:
-    """The rows of a dtype; in bfloat16 with stochastic rounding wherever there is noise."""
+def list_rows(dtype: torch.dtype, backend: str | None = None) -> list[Row]:
+    """The rows of a dtype; in bfloat16 with stochastic rounding wherever there is noise. backend: of ours, if one is named."""
     name = short_name(dtype)
     kernels = {"momentum": "momentum " + "/".join([long_name(dtype)] * 3), "plain": "plain " + "/".join([long_name(dtype)] * 2)}
     on = SR if dtype == BF16 else {}
@@ -95,13 +95,21 @@ def list_rows(dtype: torch.dtype) -> list[Row]:
             (" + noise + stochastic grid", {**warm, **STOCHASTIC_GRID}, "everything, update stochastic"),
         ):
             goal = 1.0 if "grid" not in what else None
-            rows.append(Row(Case(f"{name} {rule}{what}", dtype, ours(SGLD, **options)), twin, goal, kernel, path, bounded=True))
+            rows.append(
+                Row(Case(f"{name} {rule}{what}", dtype, ours(SGLD, backend, **options)), twin, goal, kernel, path, bounded=True)
+            )
     extra: list[tuple[str, Make, str, float | None, str]] = [
-        ("CoolMomentum", ours(CoolMomentum, **{**COOL, **on}), sgd.name, None, ""),
-        ("QuantizedSGD momentum", ours(QuantizedSGD, **{**QUANTIZED, **on}), sgd.name, None, ""),
-        ("momentum + compensation", ours(QuantizedSGD, **{**COMPENSATED, **on}), f"{name} QuantizedSGD momentum", None, "all"),
-        ("momentum + noise + metrics", measured(ours(SGLD, **{**WARM, **on})), f"{name} momentum + noise", None, ""),
-        ("momentum + clipping", ours(SGLD, **STILL, max_grad_norm=LIMIT), clipped.name, 1.0, "grad"),
+        ("CoolMomentum", ours(CoolMomentum, backend, **{**COOL, **on}), sgd.name, None, ""),
+        ("QuantizedSGD momentum", ours(QuantizedSGD, backend, **{**QUANTIZED, **on}), sgd.name, None, ""),
+        (
+            "momentum + compensation",
+            ours(QuantizedSGD, backend, **{**COMPENSATED, **on}),
+            f"{name} QuantizedSGD momentum",
+            None,
+            "all",
+        ),
+        ("momentum + noise + metrics", measured(ours(SGLD, backend, **{**WARM, **on})), f"{name} momentum + noise", None, ""),
+        ("momentum + clipping", ours(SGLD, backend, **STILL, max_grad_norm=LIMIT), clipped.name, 1.0, "grad"),
     ]
     rows += [Row(Case(f"{name} {what}", dtype, make), twin, goal, again=again) for what, make, twin, goal, again in extra]
     return rows

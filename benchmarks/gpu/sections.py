@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,8 +30,9 @@ SPARE = 2e9  # bytes of memory that are left alone
 
 @dataclass
 class Findings:
-    """Everything found so far; goals: what, value, limit, whether at least or at most."""
+    """Everything found so far; goals: what, value, limit, whether at least or at most. end: when nothing more is begun."""
 
+    end: float = math.inf
     bounds: Bounds | None = None
     sections: dict[str, Any] = field(default_factory=dict)
     goals: list[dict[str, Any]] = field(default_factory=list)
@@ -42,6 +44,10 @@ class Findings:
         if value is not None:
             met = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
         self.goals.append({"what": what, "value": value, "at_most": at_most, "at_least": at_least, "met": met})
+
+    def seconds_left(self) -> float:
+        """How long something may still be begun; negative when it may not."""
+        return self.end - time.monotonic()
 
 
 def shapes_of(billions: float, small: bool) -> list[Shape]:
@@ -58,10 +64,10 @@ def measure_copy(meter: Meter, findings: Findings) -> None:
     findings.sections["copy"] = {**facts, "instructions_known": bool(bounds.table)}
 
 
-def time_row(meter: Meter, row: Row, arena: Arena) -> tuple[dict[str, Any], float]:
-    """Figures of one row, and the bytes it moves."""
+def time_row(meter: Meter, row: Row, arena: Arena, filled: float = 0.6) -> tuple[dict[str, Any], float]:
+    """Figures of one row, and the bytes it moves. filled: seconds of steps to time."""
     stepper = row.case.make(arena.params())
-    seconds = meter.on_device(stepper.step)
+    seconds = meter.on_device(stepper.step, filled)
     itemsize, states = row.case.dtype.itemsize, count_state_bytes(stepper)
     moved = moved_bytes(arena.elements, itemsize, states)
     moved += {"": 0, "grad": arena.elements * itemsize, "all": 2 * arena.elements * itemsize + states}[row.again]
@@ -107,6 +113,12 @@ def add_bounds(figures: dict[str, Any], row: Row, bounds: Bounds, elements: int,
     figures["share_of_bound"] = 1e3 * max(memory, issue or 0.0) / figures["ms"]
 
 
+def time_whole(meter: Meter, step: Callable[[], object]) -> dict[str, float]:
+    """Microseconds of whole steps on the wall clock, and the host's part of them."""
+    wall, host = meter.on_wall(step), meter.on_host(step, 3 if meter.small else 50)
+    return {"us": 1e6 * wall.median, "low": 1e6 * wall.low, "high": 1e6 * wall.high, "host_us": 1e6 * host.median}
+
+
 def measure_many(meter: Meter, findings: Findings) -> None:
     """1,000 tensors of 1,024 elements: whole steps on the wall clock, the host's part, and in a graph."""
     count = 20 if meter.small else 1000
@@ -118,9 +130,7 @@ def measure_many(meter: Meter, findings: Findings) -> None:
         "momentum + noise, capturable": ours(SGLD, **WARM, capturable=True)(arena.params()).step,
     }
     found: dict[str, Any] = {"tensors": count, "elements_each": 1024}
-    for name, step in steps.items():
-        wall, host = meter.on_wall(step), meter.on_host(step, 3 if meter.small else 50)
-        found[name] = {"us": 1e6 * wall.median, "low": 1e6 * wall.low, "high": 1e6 * wall.high, "host_us": 1e6 * host.median}
+    found |= {name: time_whole(meter, step) for name, step in steps.items()}
     fused = found["torch SGD momentum fused"]["us"]
     for name in ("momentum", "momentum + noise"):
         findings.check(f"1,000 x 1,024, {name}: whole step over torch's fused", found[name]["us"] / fused, at_most=1 / 5)

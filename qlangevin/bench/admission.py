@@ -61,10 +61,14 @@ def why_no_kernels(device: torch.device) -> tuple[str | None, bool]:
         reasons = explain_backends(device, (torch.float32,) * 3)
         told = "; ".join(f"{key}: {why}" for key, why in reasons.items() if why is not None)
         return f"no backend with kernels for {device.type} tensors ({told})", False
+    failed = what_fails(name, device)
+    return failed, failed is not None
+
+
+def what_fails(name: str, device: torch.device) -> str | None:
+    """What of its self-test a backend fails with tensors on a device; None if nothing."""
     try:
         failed = [case for case, passed in selftest.check_backend(name, device).items() if not passed]
     except Exception as error:  # such as a native module that is older than the package
         failed = [describe_error(error)]
-    if failed:
-        return f"backend {name} fails its self-test ({'; '.join(failed)}): wrong results are not timed", True
-    return None, False
+    return f"backend {name} fails its self-test ({'; '.join(failed)}): wrong results are not timed" if failed else None

@@ -69,9 +69,13 @@ def kernel_backend(device: torch.device) -> str | None:
     return next((name for name, why in reasons.items() if why is None and name != "reference"), None)
 
 
-def ours(optimizer: Callable[..., Stepper], **options: Any) -> Make:
-    """An optimizer of this package with the given options, on the backend with kernels."""
-    return lambda params: optimizer(params, lr=LR, seed=0, backend=kernel_backend(params[0].device) or "auto", **options)
+def ours(optimizer: Callable[..., Stepper], backend: str | None = None, **options: Any) -> Make:
+    """An optimizer of this package with the given options; on the backend with kernels if none is named."""
+
+    def make(params: list[Parameter]) -> Stepper:
+        return optimizer(params, lr=LR, seed=0, backend=backend or kernel_backend(params[0].device) or "auto", **options)
+
+    return make
 
 
 def measured(make: Make) -> Make:

@@ -48,6 +48,7 @@ def test_every_stage_but_the_build_on_the_host(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[-1] == "verdict: passed"
     bench = json.loads((tmp_path / "bench.json").read_text())
     assert bench["complete"] and not bench["failed"] and len(bench["goals"]) > 30 and len(bench["rows"]) > 30
+    assert any(line.startswith("Triton: Triton's kernels run on GPUs") for line in bench["left_out"])
     assert {"driver", "torch", "commit", "date"} <= set(bench["machine"])
     page = (tmp_path / "README.md").read_text()
     assert "| contract | passed |" in page and "## Growth" in page and "## 1 B elements" in page

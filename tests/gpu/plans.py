@@ -24,22 +24,24 @@ JUNK = 0xA5
 class Memory:
     """The tensors of jobs between guards, as an image on the host and a copy on the device.
 
-    shift: of the first tensor from 16-byte alignment, in elements; the other tensors of a job have others.
+    shift: of the first tensor from 16-byte alignment, in elements; the other tensors of a job have others. None: each tensor
+    lies so that its blocks of 4,096 begin on 16 bytes.
     """
 
-    def __init__(self, jobs: Sequence[Job], shift: int, counts_on_device: bool) -> None:
+    def __init__(self, jobs: Sequence[Job], shift: int | None, counts_on_device: bool) -> None:
         self.fresh, self.counts_on_device = jobs, counts_on_device
         self.pieces: list[Tensor] = []
         self.used = 0
-        self.places = [self.lay_out(job, shift + 5 * number) for number, job in enumerate(jobs)]
+        self.places = [self.lay_out(job, None if shift is None else shift + 5 * number) for number, job in enumerate(jobs)]
         self.image = torch.cat(self.pieces) if self.pieces else torch.zeros(0, dtype=torch.uint8)
         self.on_device = self.image.to(DEVICE, copy=True)
         self.jobs = self.view(self.on_device)
 
-    def lay_out(self, job: Job, shift: int) -> list[tuple[int, Tensor]]:
+    def lay_out(self, job: Job, shift: int | None) -> list[tuple[int, Tensor]]:
         """Where in the memory each tensor of a job begins."""
         values = [job.param, job.grad, *job.states]
-        places = [(self.take(value, (shift + 3 * k) % SHIFTS), value) for k, value in enumerate(values)]
+        shifts = [job.offset if shift is None else shift + 3 * k for k in range(len(values))]
+        places = [(self.take(value, one % SHIFTS), value) for value, one in zip(values, shifts, strict=True)]
         counter = job.steps.reshape(1)
         return [*places, (self.append(counter.view(torch.uint8)), counter)]
 

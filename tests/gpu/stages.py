@@ -140,15 +140,16 @@ def run_tests(name: str, *paths: str, **env: str) -> Command:
     return Command(name, [PYTHON, "-m", "tests.gpu.runner", *paths], env)
 
 
-def parity_commands() -> list[Command]:
-    """Kernels in as many processes as there are cores for, and the CPU paths of this machine."""
+def share_tests(name: str, path: str, **env: str) -> list[Command]:
+    """A test file in as many processes as there are cores for."""
     shards = max(1, min(8, (os.cpu_count() or 1) // 2 - 1))
-    commands = [
-        run_tests(f"kernels {i + 1}/{shards}", "tests/gpu/test_gpu_kernels.py", QLANGEVIN_GPU_SHARD=f"{i}/{shards}")
-        for i in range(shards)
-    ]
+    return [run_tests(f"{name} {i + 1}/{shards}", path, QLANGEVIN_GPU_SHARD=f"{i}/{shards}", **env) for i in range(shards)]
+
+
+def parity_commands() -> list[Command]:
+    """Kernels, and the CPU paths of this machine."""
     paths = ["tests/core/test_parity.py", "tests/core/test_statistics.py"]
-    return [*commands, run_tests("CPU paths", *paths)]
+    return [*share_tests("kernels", "tests/gpu/test_gpu_kernels.py"), run_tests("CPU paths", *paths)]
 
 
 def contract_commands(small: bool, backend: str) -> list[Command]:
@@ -157,7 +158,8 @@ def contract_commands(small: bool, backend: str) -> list[Command]:
     paths = {name: f"tests/gpu/test_gpu_{name}.py" for name in names}
     if small:
         return [run_tests("all", *paths.values(), QLANGEVIN_GPU_BACKEND=backend)]
-    return [run_tests(name, path, QLANGEVIN_GPU_BACKEND=backend) for name, path in paths.items()]
+    shared = share_tests("triton", paths.pop("triton"), QLANGEVIN_GPU_BACKEND=backend) if backend == "triton" else []
+    return [*(run_tests(name, path, QLANGEVIN_GPU_BACKEND=backend) for name, path in paths.items()), *shared]
 
 
 def sanitizer_commands() -> list[Command]:

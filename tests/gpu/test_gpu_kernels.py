@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +30,7 @@ SHARD, SHARDS = map(int, os.environ.get("QLANGEVIN_GPU_SHARD", "0/1").split("/")
 CASES = list(list_cases())[SHARD::SHARDS][:: 60 if SMALL else 1]
 BLOCKS = 10
 WAYS = list(itertools.product((False, True), repeat=2))  # counters on the device, observed
+Make = Callable[[str, Sequence[Job], int, bool], Any]  # a plan as DevicePlan is one
 
 
 def compare_statistics(got: list[list[float]], wanted: list[list[float]]) -> list[str]:
@@ -39,27 +42,27 @@ def compare_statistics(got: list[list[float]], wanted: list[list[float]]) -> lis
     return found
 
 
-def check_steps(step: Step, fresh: list[Job], shift: int) -> list[str]:
-    """What any way to step does differently from the reference."""
+def check_steps(step: Step, fresh: list[Job], shifts: Sequence[int | None], makers: Sequence[Make] = (DevicePlan,)) -> list[str]:
+    """What any way to step does differently from the reference, in memory with the shift of its place."""
     wanted = [job.clone() for job in fresh]
     statistics = observe_reference(step, wanted, stores=True)
     found = []
-    for number, (counts, observes) in enumerate(WAYS):
-        memory = Memory(fresh, shift + number, counts)
-        plan = DevicePlan(step.rule, memory.jobs, len(step.hypers), counts)
+    for make, ((counts, observes), shift) in itertools.product(makers, zip(WAYS, shifts, strict=True)):
+        memory = Memory(fresh, shift, counts)
+        plan = make(step.rule, memory.jobs, len(step.hypers), counts)
         got = plan.step(step, observes)
         jobs, problems = memory.fetch()
         problems += compare_jobs(jobs, wanted)
         problems += compare_statistics(got, statistics) if observes else []
-        where = "device" if counts else "host"
-        found += [f"counters of the {where}, {'' if observes else 'not '}observed: {problem}" for problem in problems]
+        way = f"{make.__name__}, counters of the {'device' if counts else 'host'}, {'' if observes else 'not '}observed"
+        found += [f"{way}: {problem}" for problem in problems]
     return found
 
 
-def check_views(step: Step, fresh: list[Job], shift: int) -> list[str]:
+def check_views(step: Step, fresh: list[Job], shift: int | None, make: Make = DevicePlan) -> list[str]:
     """What looking ahead and the squares of gradients do differently from the reference, or write."""
     memory = Memory(fresh, shift, counts_on_device=True)
-    plan = DevicePlan(step.rule, memory.jobs, len(step.hypers), counts_on_device=True)
+    plan = make(step.rule, memory.jobs, len(step.hypers), True)
     ahead, squares = plan.look_ahead(step), plan.square_grads(step)
     jobs, problems = memory.fetch()
     problems += compare_jobs(jobs, fresh)
@@ -79,8 +82,9 @@ def test_kernels_equal_the_reference(block: int) -> None:
     problems = []
     for number, case in list(enumerate(CASES))[block::BLOCKS]:
         step, fresh = case.make_step(), case.make_jobs()
-        problems += [f"{case}: {problem}" for problem in check_steps(step, fresh, number % SHIFTS)]
-        problems += [f"{case}: {problem}" for problem in check_views(step, fresh, number % SHIFTS)]
+        shift = number % SHIFTS
+        problems += [f"{case}: {problem}" for problem in check_steps(step, fresh, range(shift, shift + len(WAYS)))]
+        problems += [f"{case}: {problem}" for problem in check_views(step, fresh, shift)]
     assert not problems, f"{len(problems)} problems, the first:\n" + "\n".join(problems[:5])
 
 
@@ -109,7 +113,8 @@ def test_every_instantiation_at_every_alignment(shift: int) -> None:
         }  # fmt: skip
         case = Case(1000 * number, values)
         step, fresh = case.make_step(), case.make_jobs()
-        problems += [f"{row}, {param}, {grad}, {state}: {problem}" for problem in check_steps(step, fresh, shift)]
+        found = check_steps(step, fresh, range(shift, shift + len(WAYS)))
+        problems += [f"{row}, {param}, {grad}, {state}: {problem}" for problem in found]
     assert not problems, f"{len(problems)} problems, the first:\n" + "\n".join(problems[:5])
 
 
