@@ -35,6 +35,7 @@ def optim(*names: str) -> list[str]:
 RUNS: dict[str, list[str]] = {
     "optimizers, every form": [*IN_PLACE, *optim("every_optimizer")],
     "gpu optimizers": [*SURROUNDED, "tests/gpu/test_gpu_optimizers.py"],
+    "gpu kernels": [*SURROUNDED, "tests/gpu/test_gpu_triton.py"],
     **{path.stem: [str(path)] for path in sorted((HERE / "interpreted").glob("test_*.py"))},
     "gpu graphs and streams": [*SURROUNDED, "tests/gpu/test_gpu_graphs.py", "tests/gpu/test_gpu_streams.py"],
     "optimizers, drawn configurations": [*IN_PLACE, *optim("backend_parity")],
