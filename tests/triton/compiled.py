@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from ..core.kernels import DTYPES
 from ..machine import tools
 from ..machine.binaries import Kernel, read_cubin
 
+FEW = 4  # kernels are compiled sooner than a process is started
 STORAGE = {dtype: name for name, dtype in DTYPES.items()}
 POINTERS = {"chunks": "*i64", "tensors": "*i64", "grads": "*i64", "rows": "*i32", "found_inf": "*fp32"}
 PREPARE = POINTERS | {"groups": "*i64", "steps": "*i64", "compensations": "*fp32", "grad_scale": "*fp32"}
@@ -128,5 +130,16 @@ def compile_prepare(rule: str, architecture: int) -> Binary:
 
 
 def compile_all(specializations: Sequence[Specialization], architecture: int) -> list[Compiled]:
-    """Several kernels, one after another: Python 3.11's parser, which Triton calls, fails now and then in several threads."""
+    """Several kernels, by as many processes as there are cores: in threads Python 3.11's parser, which Triton calls, fails."""
+    parts = min(os.cpu_count() or 1, len(specializations) // FEW)
+    if parts > 1:
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(parts) as pool:  # what they compile, this process finds in Triton's cache
+            pool.starmap(fill_cache, [(specializations[i::parts], architecture) for i in range(parts)])
     return [compile_kernel(one, architecture) for one in specializations]
+
+
+def fill_cache(specializations: Sequence[Specialization], architecture: int) -> None:
+    """Compiles kernels for another process."""
+    for one in specializations:
+        compile_kernel(one, architecture)

@@ -1,7 +1,6 @@
-"""Every kernel compiles ahead of time, without spills, shared memory, contraction or approximation.
+"""Every kernel compiles ahead of time, without spills, contraction or approximation, for sm_80, sm_90 and sm_100.
 
-QLANGEVIN_FULL=1 compiles all of them for sm_80 and sm_100 as well, else every eighth, which has all storage types; of those that
-see a step every eighth for sm_90, and two of them for the others.
+Of those that see a step a part, which has all storage types; QLANGEVIN_FULL=1 takes all of them.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ by_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 @cache
 def compiled(architecture: int) -> list[Compiled]:
-    return compile_all(list_specializations()[:: 1 if FULL or architecture == 90 else 8], architecture)
+    return compile_all(list_specializations(), architecture)
 
 
 @cache
