@@ -92,7 +92,7 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
             check_state(f"state_dict, parameter {identity}", param, states.get(identity, {}), known)
     try:
         hyper.check_uniform(completed)
-        buckets.name_params(completed)
+        buckets.check_noise_on(completed, buckets.name_params(completed))
     except HyperparameterError as error:
         raise StateDictError(f"state_dict: {error}") from None
     accept_version(completed)
