@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NUMERICS_VERSION = 1  # grows with every change of the step's bits: see "Numerics" in CHANGELOG.md
 
-SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cooling, LogResolution, Compensation)
+COOLINGS = (schedules.Cooling, schedules.LogCooling, schedules.Cyclical)
+SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cosine, *COOLINGS, LogResolution, Compensation)
 
 torch.serialization.add_safe_globals(
     [Grid, AdaptiveResolution, CalibratedResolution, *SAVED_TYPES]
