@@ -1,6 +1,6 @@
 """Quantized and Langevin optimizers for PyTorch: one fused pass over all tensors, the same bits on every backend."""
 
-from . import quantizers, schedules
+from . import layers, quantizers, schedules
 from . import thermostat as temperature
 from .errors import BackendError, HyperparameterError, QlangevinError, StateDictError, TensorError
 from .optim import SGLD, CoolMomentum, QuantizedSGD
@@ -16,6 +16,7 @@ __all__ = [
     "QuantizedSGD",
     "StateDictError",
     "TensorError",
+    "layers",
     "quantizers",
     "schedules",
     "temperature",

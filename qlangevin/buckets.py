@@ -50,6 +50,26 @@ def name_params(groups: Sequence[dict[str, Any]]) -> list[str]:
     return names
 
 
+def check_noise_on(groups: Sequence[dict[str, Any]], names: Iterable[str]) -> None:
+    """Refuses noise on what is no parameter of the groups.
+
+    Raises:
+        HyperparameterError: naming it.
+    """
+    known = set(map(canonical_name, names))
+    for group in groups:
+        for name in group["noise_on"] or ():
+            if canonical_name(name) not in known:
+                unnamed = all(one.startswith("#") for one in known)
+                told = "give it model.named_parameters()" if unnamed else ", ".join(sorted(known)[:4]) + ", ..."
+                raise HyperparameterError(f"noise_on has {name!r}, which names no parameter of the optimizer: {told}")
+
+
+def names_with_noise(group: dict[str, Any]) -> frozenset[str] | None:
+    """The canonical names of a group's parameters that take noise; None if all do."""
+    return None if group["noise_on"] is None else frozenset(map(canonical_name, group["noise_on"]))
+
+
 @dataclass
 class Item:
     """One tensor of a bucket."""

@@ -229,14 +229,16 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
     Raises:
         QlangevinError: a tensor or hyper-parameter that the step cannot take.
     """
-    names = iter(buckets.name_params(optimizer.param_groups))
+    all_names = buckets.name_params(optimizer.param_groups)
+    names = iter(all_names)
     resolved = resolve_groups(optimizer, range(len(optimizer.param_groups)))
     hyper.check_uniform(resolved)
+    buckets.check_noise_on(optimizer.param_groups, all_names)
     found: dict[tuple[Any, ...], Bucket] = {}
     idle: list[Tensor] = []
     stepped = 0
     for index, group in enumerate(optimizer.param_groups):
-        rule = optimizer.rule_of(group)
+        rule, noisy = optimizer.rule_of(group), buckets.names_with_noise(group)
         for param in group["params"]:
             name = next(names)
             if param.grad is None:
@@ -248,6 +250,8 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
             bucket = Bucket(rule, param.device, dtypes, RULES[rule].states, len(optimizer.param_groups))
             bucket = found.setdefault((rule, param.device, dtypes), bucket)
             key = buckets.tensor_key(resolved[index]["seed"], name)
-            bucket.items.append(Item(param, name, key, index, stepped))
+            bucket.items.append(
+                Item(param, name, key, index, stepped, noise=noisy is None or buckets.canonical_name(name) in noisy)
+            )
             stepped += 1
     return list(found.values()), idle

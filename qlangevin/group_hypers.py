@@ -61,7 +61,13 @@ class GroupHypers:
 
 def shape_of(optimizer: LangevinOptimizer, group: dict[str, Any]) -> tuple[Any, ...]:
     """The hyper-parameters that decide which tensors a plan has and how it treats them."""
-    return optimizer.rule_of(group), group["state_dtype"], group["seed"]
+    noise_on = group["noise_on"]
+    return (
+        optimizer.rule_of(group),
+        group["state_dtype"],
+        group["seed"],
+        tuple(noise_on) if isinstance(noise_on, list) else noise_on,
+    )
 
 
 def is_same(raw: tuple[Any, ...], before: Raw) -> bool:

@@ -125,6 +125,19 @@ class OptionalCompensation:
         return value.norm, value(step)
 
 
+@dataclass(frozen=True)
+class OptionalNames:
+    """Names of parameters, or None for all of them."""
+
+    def read(self, name: str, value: Any, step: int) -> tuple[str, ...] | None:
+        """The names."""
+        if value is None:
+            return None
+        if not isinstance(value, tuple | list) or not all(isinstance(one, str) for one in value):
+            raise HyperparameterError(f"{name} must be a list of parameter names, or None for all, got {value!r}")
+        return tuple(value)
+
+
 # What every optimizer has; the fields of its rules stand in its class.
 FIELDS: dict[str, Any] = {
     "lr": Number(),
@@ -133,6 +146,7 @@ FIELDS: dict[str, Any] = {
     "decoupled_weight_decay": Flag(),
     "maximize": Flag(),
     "noise": Choice(NOISES),
+    "noise_on": OptionalNames(),
     "param_rounding": Choice(STORAGE_ROUNDINGS),
     "state_rounding": Choice(STORAGE_ROUNDINGS),
     "grad_quantizer": OptionalGrid(),

@@ -59,15 +59,114 @@ class Linear:
     steps: int
 
     def __post_init__(self) -> None:
-        if not is_integer(self.steps) or self.steps < 2:
-            raise HyperparameterError(f"Linear needs steps >= 2, got {self.steps!r}")
-        if as_number(self.start) is None or as_number(self.end) is None:
-            raise HyperparameterError(f"Linear needs numbers as start and end, got {self.start!r}, {self.end!r}")
+        check_ramp("Linear", self.start, self.end, self.steps)
 
     def __call__(self, step: int) -> float:
         """The value at `step`."""
         done = min(max(step - 1, 0), self.steps - 1) / (self.steps - 1)
         return self.start + (self.end - self.start) * done
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From ``start`` at step 1 to ``end`` at step ``steps`` along half a cosine, constant from then on.
+
+    With x = (step - 1) / (steps - 1): ``end + (start - end) (1 + cos(pi x)) / 2``.
+
+    Args:
+        start: the value at step 1.
+        end: the value from step ``steps`` on.
+        steps: at least 2.
+
+    Raises:
+        HyperparameterError: steps that are no integer or below 2, a start or end that is no number.
+    """
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        check_ramp("Cosine", self.start, self.end, self.steps)
+
+    def __call__(self, step: int) -> float:
+        """The value at `step`."""
+        done = min(max(step - 1, 0), self.steps - 1) / (self.steps - 1)
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class LogCooling:
+    """A temperature that falls as the logarithm of time: ``start / ln(e + (step - 1) / steps)``.
+
+    It is Bras's second schedule, sigma = sigma_0 / sqrt(ln(k / (E_c S) + e)) for k = step - 1, with start = sigma_0^2 / 2.
+
+    Args:
+        start: the temperature at step 1.
+        steps: E_c S, the steps in the epochs that the logarithm counts by, at least 1.
+
+    Raises:
+        HyperparameterError: steps that are no integer or below 1, a start that is no number.
+
+    Source: Bras, arXiv 2212.14718, and the code of its author.
+    """
+
+    start: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not is_integer(self.steps) or self.steps < 1:
+            raise HyperparameterError(f"LogCooling needs steps >= 1, got {self.steps!r}")
+        if as_number(self.start) is None:
+            raise HyperparameterError(f"LogCooling needs a number as start, got {self.start!r}")
+
+    def __call__(self, step: int) -> float:
+        """The temperature at `step`."""
+        return self.start / math.log(math.e + max(step - 1, 0) / self.steps)
+
+
+@dataclass(frozen=True)
+class Cyclical:
+    """A temperature that is 0 in the first part of each cycle, to explore, and ``value`` in the rest, to sample.
+
+    The learning rate falls along a cosine in each cycle: torch's CosineAnnealingWarmRestarts(T_0=steps).
+
+    Args:
+        value: the temperature while sampling.
+        steps: of a cycle, at least 1.
+        exploration: the part of a cycle at temperature 0, in [0, 1]; step k of a cycle, counted from 0, samples from
+            k / steps >= exploration on.
+
+    Raises:
+        HyperparameterError: steps that are no integer or below 1, a value that is no number, an exploration outside [0, 1].
+
+    Source: Zhang, Li, Zhang, Chen, Wilson, ICLR 2020, algorithm 1 (there beta is the part that explores).
+    """
+
+    value: float
+    steps: int
+    exploration: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not is_integer(self.steps) or self.steps < 1:
+            raise HyperparameterError(f"Cyclical needs steps >= 1, got {self.steps!r}")
+        if as_number(self.value) is None:
+            raise HyperparameterError(f"Cyclical needs a number as value, got {self.value!r}")
+        if (share := as_number(self.exploration)) is None or not 0.0 <= share <= 1.0:
+            raise HyperparameterError(f"Cyclical needs exploration in [0, 1], got {self.exploration!r}")
+
+    def __call__(self, step: int) -> float:
+        """The temperature at `step`."""
+        explores = (max(step - 1, 0) % self.steps) / self.steps < self.exploration
+        return 0.0 if explores else self.value
+
+
+def check_ramp(name: str, start: float, end: float, steps: int) -> None:
+    """Refuses what is no way from one number to another."""
+    if not is_integer(steps) or steps < 2:
+        raise HyperparameterError(f"{name} needs steps >= 2, got {steps!r}")
+    if as_number(start) is None or as_number(end) is None:
+        raise HyperparameterError(f"{name} needs numbers as start and end, got {start!r}, {end!r}")
 
 
 COOLINGS = ("geometric", "exponential", "linear")

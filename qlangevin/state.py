@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 NUMERICS_VERSION = 1  # grows with every change of the step's bits: see "Numerics" in CHANGELOG.md
 
-SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cooling, LogResolution, Compensation)
+COOLINGS = (schedules.Cooling, schedules.LogCooling, schedules.Cyclical)
+SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cosine, *COOLINGS, LogResolution, Compensation)
 
 torch.serialization.add_safe_globals(
     [Grid, AdaptiveResolution, CalibratedResolution, *SAVED_TYPES]
@@ -92,7 +93,7 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
             check_state(f"state_dict, parameter {identity}", param, states.get(identity, {}), known)
     try:
         hyper.check_uniform(completed)
-        buckets.name_params(completed)
+        buckets.check_noise_on(completed, buckets.name_params(completed))
     except HyperparameterError as error:
         raise StateDictError(f"state_dict: {error}") from None
     accept_version(completed)

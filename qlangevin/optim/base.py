@@ -25,6 +25,7 @@ COMMON_DEFAULTS: dict[str, Any] = {
     "grad_quantizer": None,
     "update_quantizer": None,
     "noise": "gaussian",
+    "noise_on": None,
     "param_rounding": "auto",
     "state_rounding": "auto",
     "state_dtype": None,
@@ -65,7 +66,7 @@ class LangevinOptimizer(Optimizer):
             if not params:
                 raise HyperparameterError("params is empty: there is nothing to optimize")
         super().__init__(params, defaults)
-        buckets.name_params(self.param_groups)
+        buckets.check_noise_on(self.param_groups, buckets.name_params(self.param_groups))
         self._constructed = True
 
     def rule_of(self, group: Mapping[str, Any]) -> str:
@@ -97,7 +98,7 @@ class LangevinOptimizer(Optimizer):
         try:
             self._check_group(count)
             if self._constructed:  # while constructing, names are checked once for all groups
-                buckets.name_params(self.param_groups)
+                buckets.check_noise_on(self.param_groups, buckets.name_params(self.param_groups))
         except Exception:
             del self.param_groups[count:]
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -35,7 +35,7 @@ class CoolMomentum(LangevinOptimizer):
             constant momentum, SGD with lr (1 + momentum) / 2. torch's OneCycleLR and CyclicLR overwrite it unless they are
             given cycle_momentum=False.
         temperature: T of noise in addition to the mini-batches', in [0, inf); float, 0-dim tensor or schedule.
-        weight_decay, decoupled_weight_decay, grad_quantizer, update_quantizer, noise, param_rounding, state_rounding,
+        weight_decay, decoupled_weight_decay, grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding,
             state_dtype, max_grad_norm, seed, chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
@@ -62,6 +62,7 @@ class CoolMomentum(LangevinOptimizer):
         grad_quantizer: Grid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
+        noise_on: Sequence[str] | None = None,
         param_rounding: str = "auto",
         state_rounding: str = "auto",
         state_dtype: torch.dtype | None = None,

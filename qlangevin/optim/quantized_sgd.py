@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -37,7 +37,7 @@ class QuantizedSGD(LangevinOptimizer):
         compensation: a quantizers.Compensation, the term after h; None for none. The published method has it.
         temperature: T of a CalibratedResolution, in [0, inf); float, 0-dim tensor or schedule; at 0 that grid rounds nothing.
             No other noise is added.
-        momentum, dampening, nesterov, weight_decay, decoupled_weight_decay, grad_quantizer, noise, param_rounding,
+        momentum, dampening, nesterov, weight_decay, decoupled_weight_decay, grad_quantizer, noise, noise_on, param_rounding,
             state_rounding, state_dtype, max_grad_norm, seed, chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
@@ -72,6 +72,7 @@ class QuantizedSGD(LangevinOptimizer):
         decoupled_weight_decay: bool = False,
         grad_quantizer: Grid | None = None,
         noise: str = "gaussian",
+        noise_on: Sequence[str] | None = None,
         param_rounding: str = "auto",
         state_rounding: str = "auto",
         state_dtype: torch.dtype | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +44,8 @@ class SGLD(LangevinOptimizer):
         update_quantizer: quantizers.Grid for the displacement, before noise is added to it; None for none.
         noise: "gaussian", or "uniform" or "rademacher" (cheaper, of the same weak order in lr: right for averages of smooth
             functions, not for tails).
+        noise_on: the names of the parameters that take noise, as layers.select_layers gives them; None: all. The others step
+            as at temperature 0, bit for bit given the same gradients.
         param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32.
         state_dtype: torch.float32 or torch.bfloat16; None: bfloat16 for bfloat16 parameters, else float32.
         max_grad_norm: clips the gradients to this norm over all groups, in (0, inf); None for no clipping.
@@ -85,6 +87,7 @@ class SGLD(LangevinOptimizer):
         grad_quantizer: Grid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
+        noise_on: Sequence[str] | None = None,
         param_rounding: str = "auto",
         state_rounding: str = "auto",
         state_dtype: torch.dtype | None = None,

@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "native_module": set(),
     "watch": {"torch", "native_module", "buckets"},
     "group_hypers": {"torch", "native_module", "errors", "hyper", "reference_rules", "reference_numbers", "scalar_values"},
+    "layers": {"torch", "errors", "scalar_values", "buckets"},
     "seeding": {"torch"},
     "backends": {
         "torch", "native_module", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
@@ -49,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         "executions", "group_hypers", "clipping", "device_hypers", "displacements", "metrics", "state",
     },
     "selftest": {"torch", "errors", "quantizers", "schedules", "reference", "reference_numbers", "backends", "optim"},
-    "": {"errors", "quantizers", "schedules", "thermostat", "optim"},
+    "": {"errors", "layers", "quantizers", "schedules", "thermostat", "optim"},
     "triton_kernels": {"torch", "triton"},
 }  # fmt: skip
 USERS = ("bench", "demo", "__main__")  # may import anything of the package

@@ -26,6 +26,7 @@ OVERRIDES: dict[str, tuple[Any, Any]] = {
     "grad_quantizer": (None, quantizers.Grid(64)),
     "update_quantizer": (None, quantizers.Grid(256, "stochastic")),
     "noise": ("gaussian", "rademacher"),
+    "noise_on": (None, ("p0", "p3")),
     "param_rounding": ("stochastic", "nearest"),
     "state_rounding": ("stochastic", "nearest"),
     "state_dtype": (None, torch.float32),

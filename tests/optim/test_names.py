@@ -18,7 +18,7 @@ from .optimizers import FORMS
 OPTIMIZERS = ("SGLD", "CoolMomentum", "QuantizedSGD")
 VALUES = {
     quantizers: ("Grid", "LogResolution", "AdaptiveResolution", "CalibratedResolution", "Compensation"),
-    schedules: ("Piecewise", "Linear", "Cooling"),
+    schedules: ("Piecewise", "Linear", "Cosine", "LogCooling", "Cyclical", "Cooling"),
 }
 
 

@@ -26,6 +26,8 @@ SAVABLE: dict[str, dict[str, Any]] = {
         "temperature": schedules.Piecewise((2, 4), (1.0, 0.5, 0.0)),
         "momentum": schedules.Linear(0.5, 0.9, 4),
     },
+    "cosine": {**ALL_ON, "temperature": schedules.LogCooling(0.5, 3), "momentum": schedules.Cosine(0.5, 0.9, 4)},
+    "cycles": {**ALL_ON, "temperature": schedules.Cyclical(0.5, 4, 0.5)},
     "tensors": {**ALL_ON, "temperature": torch.tensor(0.25)},
     "state_dtype": {**ALL_ON, "state_dtype": torch.bfloat16},
 }

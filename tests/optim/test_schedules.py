@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from qlangevin import quantizers, schedules
+from qlangevin import quantizers, schedules, temperature
+from tests.tolerances import bound
 
 from .problems import make_problem, make_sgld
 from .snapshots import assert_same
@@ -61,3 +63,17 @@ def test_the_library_s_schedules_in_numbers() -> None:
     linear = schedules.Linear(1.0, 3.0, 5)
     assert [linear(step) for step in (1, 2, 3, 5, 6, 100)] == [1.0, 1.5, 2.0, 3.0, 3.0, 3.0]
     assert schedules.Linear(1.0, 3.0, 5) == linear != schedules.Linear(1.0, 3.0, 6)
+    cosine = schedules.Cosine(3.0, 1.0, 5)
+    wanted = [3.0, 3.0, 2.0 + math.sqrt(0.5), 2.0, 2.0 - math.sqrt(0.5), 1.0, 1.0]
+    assert [cosine(step) for step in (0, 1, 2, 3, 4, 5, 100)] == pytest.approx(wanted, rel=bound("closed_form"))
+    assert cosine(1) == 3.0 and cosine(5) == cosine(100) == 1.0
+    cooling = schedules.LogCooling(2.0, 10)
+    assert cooling(1) == cooling(0) == 2.0
+    assert cooling(11) == pytest.approx(2.0 / math.log(math.e + 1.0), rel=bound("closed_form"))
+    sigma = 1.2 / math.sqrt(math.log(35 / 10 + math.e))  # as the source writes it
+    assert schedules.LogCooling(temperature.from_sigma(1.2), 10)(36) == pytest.approx(
+        temperature.from_sigma(sigma), rel=bound("closed_form")
+    )
+    cyclical = schedules.Cyclical(0.5, 5, 0.6)
+    assert [cyclical(step) for step in range(1, 12)] == [0.0, 0.0, 0.0, 0.5, 0.5] * 2 + [0.0]
+    assert schedules.Cyclical(0.5, 3, 0.0)(1) == 0.5 and not any(schedules.Cyclical(0.5, 3, 1.0)(step) for step in range(7))

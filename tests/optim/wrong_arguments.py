@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset
 
 from qlangevin.quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
-from qlangevin.schedules import Cooling, Linear, Piecewise
+from qlangevin.schedules import Cooling, Cosine, Cyclical, Linear, LogCooling, Piecewise
 
 NAN, INF = float("nan"), float("inf")
 
@@ -57,6 +57,13 @@ add(lambda v: Cooling(5, warmup_steps=v), (*NO_INTEGERS, None, -1), "warmup_step
 add(lambda v: Linear(1.0, 0.0, v), (*NO_INTEGERS, None, 1), "steps >= 2")
 add(lambda v: Linear(v, 0.0, 5), ("1", None, True), "start and end")
 add(lambda v: Linear(0.0, v, 5), ("1", None, True), "start and end")
+add(lambda v: Cosine(1.0, 0.0, v), (*NO_INTEGERS, None, 1), "Cosine needs steps >= 2")
+add(lambda v: Cosine(v, 0.0, 5), ("1", None, True), "Cosine needs numbers as start and end")
+add(lambda v: LogCooling(1.0, v), (*NO_INTEGERS, None, 0), "LogCooling needs steps >= 1")
+add(lambda v: LogCooling(v, 5), ("1", None, True), "LogCooling needs a number as start")
+add(lambda v: Cyclical(1.0, v), (*NO_INTEGERS, None, 0), "Cyclical needs steps >= 1")
+add(lambda v: Cyclical(v, 5), ("1", None, True), "Cyclical needs a number as value")
+add(lambda v: Cyclical(1.0, 5, v), ("1", None, True, -0.1, 1.1, NAN), "exploration in [0, 1]")
 add(lambda v: Piecewise((v,), (1.0, 0.0)), ("1", None, True, 1.5, NAN), "integers as boundaries")
 add(lambda v: Grid(64.0, v), ("up", "off", "Noise", None), "rounding must be one of nearest, stochastic, floor, dither, noise")
 add(

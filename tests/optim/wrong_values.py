@@ -45,6 +45,7 @@ ROWS += [Wrong("lr", lambda step: 0.1, "[0, inf)"), Wrong("weight_decay", lambda
 for _field in ("nesterov", "decoupled_weight_decay", "maximize", "capturable"):
     ROWS += [Wrong(_field, value, "True or False") for value in (1, 0, None, "yes", torch.tensor(True))]
 ROWS += [Wrong("noise", v, "gaussian, uniform, rademacher") for v in ("normal", "Gaussian", "", None, 1, True, ["gaussian"])]
+ROWS += [Wrong("noise_on", v, "parameter names") for v in ("p0", 1, True, ("p0", 1), {"p0": 1}, {"p0"}, object)]
 for _field in ("param_rounding", "state_rounding"):
     ROWS += [Wrong(_field, value, "auto, stochastic, nearest") for value in ("up", "floor", None, True, 0)]
 for _field in ("grad_quantizer", "update_quantizer"):
