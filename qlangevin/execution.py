@@ -76,7 +76,7 @@ class Execution:
         made_states = make_states(optimizer, made)
         try:
             plans = [backend.make_plan(bucket) for backend, bucket in zip(backends, made, strict=True)]
-        except Exception:  # no memory for the plan, say: as if nothing had been tried
+        except BaseException:  # no memory for the plan, or Ctrl-C while kernels are compiled: as if nothing had been tried
             made_states.undo()
             raise
         execution = cls(optimizer, made, plans, idle)
@@ -116,6 +116,12 @@ class Execution:
     def is_capturing(self) -> bool:
         """Whether the coming step becomes a part of a graph."""
         return any(plan.is_capturing() for plan in self.plans if isinstance(plan, DevicePlan))
+
+    def keep_for_graph(self) -> None:
+        """Keeps what the graph reads that the step has just become a part of."""
+        for plan in self.plans:
+            if isinstance(plan, DevicePlan):
+                plan.keep_for_graph()
 
     def check_capture(self, side: DeviceSide | None) -> None:
         """Refuses to become a part of a graph whose replays would not be steps.

@@ -55,7 +55,10 @@ class Executions:
 
     def keep_if_captured(self, execution: Execution) -> None:
         """Keeps an execution for good if its step has just become a part of a graph."""
-        if execution.is_capturing() and execution not in self.captured:
+        if not execution.is_capturing():
+            return
+        execution.keep_for_graph()
+        if execution not in self.captured:
             self.captured.append(execution)
 
     def check_overrun(self) -> None:

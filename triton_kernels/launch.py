@@ -1,6 +1,6 @@
 """Launches without a search: Triton asks at each launch what to compile, which takes longer than the launch.
 
-What a kernel is compiled for is known here by its constants and its device; all other arguments are specialized on nothing.
+What a kernel is compiled for is known here by its constants, its device and the types of tensors; nothing else is specialized on.
 """
 
 from __future__ import annotations
@@ -24,9 +24,15 @@ class Call(NamedTuple):
     options: dict[str, Any]
 
 
+def is_interpreted(kernel: Any) -> bool:
+    """Whether a kernel runs in Triton's interpreter, on the memory of the CPU."""
+    return not isinstance(kernel, JITFunction)
+
+
 def find_compiled(call: Call) -> Any:
     """The kernel, compiled and loaded on the device of its first argument."""
-    key = call.kernel, call.arguments[0].device, tuple(isinstance(one, Tensor) for one in call.arguments), *call.constants
+    dtypes = tuple(one.dtype if isinstance(one, Tensor) else None for one in call.arguments)
+    key = call.kernel, call.arguments[0].device, dtypes, *call.constants
     found = compiled_kernels.get(key)
     if found is None:
         found = call.kernel.warmup(*call.arguments, *call.constants, grid=call.grid, **call.options)
@@ -37,7 +43,7 @@ def find_compiled(call: Call) -> Any:
 
 def compile_call(call: Call) -> None:
     """Compiles what a call launches, and loads it; nothing runs."""
-    if isinstance(call.kernel, JITFunction):
+    if not is_interpreted(call.kernel):
         find_compiled(call)
 
 
@@ -45,7 +51,7 @@ def launch(call: Call) -> None:
     """Launches on the current stream of the current device; nothing if there are no programs."""
     if 0 in call.grid:
         return
-    if isinstance(call.kernel, JITFunction):
-        find_compiled(call)[(*call.grid, 1, 1)[:3]](*call.arguments, *call.constants)
-    else:  # in the interpreter
+    if is_interpreted(call.kernel):
         call.kernel[call.grid](*call.arguments, *call.constants, **call.options)
+    else:
+        find_compiled(call)[(*call.grid, 1, 1)[:3]](*call.arguments, *call.constants)

@@ -17,6 +17,7 @@ from ..reference import STATISTICS
 from .plan import Plan
 
 SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
+TRITON_YES = ("1", "true", "on", "y", "yes")  # in the environment
 NUMBERS = {torch.float32: "float32", torch.float64: "float64"}  # that the device reads lr and temperature from
 
 
@@ -26,8 +27,8 @@ def is_host_double() -> bool:
 
 
 def is_interpreting() -> bool:
-    """Whether Triton's interpreter steps the CPU's tensors (TRITON_INTERPRET=1)."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    """Whether Triton's interpreter steps the CPU's tensors (TRITON_INTERPRET=1, or what else Triton takes for it)."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in TRITON_YES
 
 
 def is_device(device: torch.device) -> bool:
@@ -55,7 +56,10 @@ def current_stream(device: torch.device) -> Any:
 def is_capturing(device: torch.device) -> bool:
     """Whether the caller's current stream on a GPU is being captured into a graph."""
     asks = getattr(torch.get_device_module(device), "is_current_stream_capturing", None)
-    return asks is not None and bool(asks())
+    if asks is None:
+        return False
+    with scope_of(device):  # torch asks for the current GPU's
+        return bool(asks())
 
 
 def as_float32(tensor: Tensor | None, device: torch.device) -> Tensor | None:
@@ -83,6 +87,7 @@ class DevicePlan(Plan):
         self.sources: list[dict[str, Any]] = []  # the hyper-parameters that the following are of
         self.facts: list[dict[str, Any]] = []
         self.statistics: dict[str, Tensor] = {}
+        self.captured: list[Any] = []  # what graphs read that a change of the hyper-parameters would free
         self.streams: set[Any] = {current_stream(self.device)}  # that have used its memory
 
     def is_capturing(self) -> bool:
@@ -127,6 +132,10 @@ class DevicePlan(Plan):
             known = schedule, torch.frombuffer(bytearray(self.pack_schedule(schedule)), dtype=torch.uint8).to(self.device)
             self.tables[group] = known
         return known[1]
+
+    def keep_for_graph(self) -> None:
+        """Keeps the schedules' tables, and lr and temperature on the device, as the step just captured reads them."""
+        self.captured.append((self.sources, *self.tables.values()))
 
     def keep_for_stream(self) -> None:
         """Tells torch that the plan's memory is in use on the current stream: kernels there may outlive the plan."""

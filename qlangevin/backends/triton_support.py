@@ -34,9 +34,16 @@ def why_not(device: torch.device) -> str | None:
         )
     if device.type != "cpu" and is_interpreting():
         return "TRITON_INTERPRET=1 makes Triton run on the CPU's memory alone; start without it"
-    if (why := why_no_triton()) is not None or device.type == "cpu":
+    if (why := why_no_triton() or why_no_kernels()) is not None or device.type == "cpu":
         return why
     return why_no_driver(device)
+
+
+def why_no_kernels() -> str | None:
+    """Why the kernels, as they were imported, are not for the tensors that they would step; None if they are."""
+    if load_kernels().launch.is_interpreted(load_kernels().step.step_kernel) == is_interpreting():
+        return None
+    return "TRITON_INTERPRET was changed after Triton's kernels were imported; set it before the start"  # and they read addresses
 
 
 @cache

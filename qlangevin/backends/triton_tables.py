@@ -42,7 +42,7 @@ class TritonTables(DevicePlan):
         self.packed: list[tuple[dict[str, Any], float, bool, bytes]] = []  # of each group
         words = tables.row_words(bucket.rule)
         self.rows = torch.zeros((len(items), words), dtype=torch.int32, device=device)
-        self.one, self.none = torch.ones(1, device=device), torch.zeros(1, device=device)
+        self.one, self.none = (torch.full((1,), value, dtype=torch.float32, device=device) for value in (1.0, 0.0))
         self.no_sum = torch.zeros(1, dtype=torch.float64, device=device)
         self.no_flag = torch.zeros(1, dtype=torch.int32, device=device)
         self.sums = torch.zeros(len(items) + segments, dtype=torch.float64, device=device)

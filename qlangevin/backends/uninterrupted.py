@@ -17,8 +17,8 @@ def uninterrupted() -> Iterator[None]:
         yield
         return
     held: list[tuple[Any, ...]] = []
-    signal.signal(signal.SIGINT, lambda *signaled: held.append(signaled))
-    try:
+    try:  # around the change as well: the handler of another signal may raise after it
+        signal.signal(signal.SIGINT, lambda *signaled: held.append(signaled))
         yield
     finally:
         signal.signal(signal.SIGINT, handler)

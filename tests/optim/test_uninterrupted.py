@@ -49,6 +49,31 @@ def test_a_handler_of_the_user_s_is_the_one_that_is_called() -> None:
         signal.signal(signal.SIGINT, before)
 
 
+def test_another_signal_s_handler_that_raises_leaves_ctrl_c_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    change = signal.signal
+    before = signal.getsignal(signal.SIGINT)
+
+    def change_and_raise(*args: Any) -> Any:
+        monkeypatch.undo()
+        change(*args)
+        raise TimeoutError
+
+    monkeypatch.setattr(signal, "signal", change_and_raise)
+    with pytest.raises(TimeoutError), uninterrupted():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_a_plan_is_made_leaves_no_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    param = Parameter(torch.ones(3))
+    optimizer = SGLD([param], 0.1, temperature=0.0, momentum=0.9, backend="reference")
+    param.grad = torch.ones(3)
+    monkeypatch.setattr(reference.ReferenceBackend, "make_plan", lambda *_: interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        optimizer.step()
+    assert not optimizer.state[param]
+
+
 def test_other_threads_and_ignored_signals_are_left_alone() -> None:
     found = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ def driver(active: bool) -> Any:
 def test_devices_that_triton_cannot_reach(device: Any, found: Any, reason: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     find_module(monkeypatch, triton_backends=SimpleNamespace(backends=found))
     monkeypatch.setattr(triton_support, "why_no_triton", lambda: None)
+    monkeypatch.setattr(triton_support, "why_no_kernels", lambda: None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     assert triton_support.why_not(device) == reason
 
@@ -103,6 +105,29 @@ def test_the_interpreter_is_for_the_cpu_alone(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert "TRITON_INTERPRET=1" in str(triton_support.why_not(GPU))
     assert TritonBackend().is_chosen_by_name_only(CPU) and not TritonBackend().is_chosen_by_name_only(GPU)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ON", "y", "Yes", "0", "", "off", "no", "2"])
+def test_what_makes_triton_interpret_is_known(value: str) -> None:
+    """A kernel in the interpreter would read a GPU's addresses as the CPU's."""
+    program = "from qlangevin.backends.device import is_interpreting; from triton import knobs\n"
+    program += "assert is_interpreting() == knobs.runtime.interpret, knobs.runtime.interpret"
+    environment = os.environ | {"TRITON_INTERPRET": value}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+@pytest.mark.parametrize(("at_import", "later", "device"), [("1", "0", GPU), ("0", "1", CPU)])
+def test_kernels_that_were_imported_for_another_memory_are_refused(at_import: str, later: str, device: torch.device) -> None:
+    program = f"""
+import os, torch
+from qlangevin.backends import triton_support
+triton_support.load_kernels()
+os.environ["TRITON_INTERPRET"] = {later!r}
+print(triton_support.why_not(torch.device({str(device)!r})))
+"""
+    environment = os.environ | {"TRITON_INTERPRET": at_import}
+    told = subprocess.run([sys.executable, "-c", program], check=True, env=environment, capture_output=True, text=True).stdout
+    assert "changed after Triton's kernels were imported" in told
 
 
 def test_binary64_is_the_reference_s(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ pytest.importorskip("triton")
 
 from qlangevin import SGLD, BackendError, QuantizedSGD
 from qlangevin.quantizers import Compensation, Grid
-from qlangevin.triton_kernels import launch
+from qlangevin.triton_kernels import launch, squares
 
 from ..design.sources import ROOT
 from .stub_driver import StubDriver, stub_driver
@@ -94,6 +94,31 @@ def test_a_run_of_mixed_weights_compiles_three_kernels_and_a_change_none(driver:
     optimizer.step()
     assert len(launch.compiled_kernels) == MOST_IN_A_RUN
     assert len(driver.launches) == 3 * (2 + len(changes)) + 2 + len(changes)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_is_none_of_the_kernels_business(default: torch.dtype, driver: StubDriver) -> None:
+    """A kernel that was compiled for another type would read found_inf, or the scale, as that."""
+    seen = []
+    for dtype in (default, torch.float32):
+        torch.set_default_dtype(dtype)
+        try:
+            optimizer = SGLD(make_params(), 0.1, temperature=1.0, max_grad_norm=1.0, seed=1, backend="triton")
+            optimizer.collect_metrics()
+            optimizer.step()
+        finally:
+            torch.set_default_dtype(torch.float32)
+        seen.append([[getattr(a, "dtype", None) for a in one.arguments] for one in driver.launches])
+        driver.launches.clear()
+    assert seen[0] == seen[1] and len(seen[0]) > 3
+
+
+def test_a_type_of_its_own_is_a_kernel_of_its_own(driver: StubDriver) -> None:
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        numbers = torch.zeros(1, dtype=torch.float64)
+        found.append(launch.find_compiled(squares.call_fold(numbers, numbers, torch.zeros(1, dtype=dtype), 1)))
+    assert found[0] is not found[1]
 
 
 def fail(*args: Any, **kwargs: Any) -> None:
