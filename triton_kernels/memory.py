@@ -27,10 +27,16 @@ class Range(NamedTuple):
 
 
 @triton.jit
-def range_of(reach, begin, aligned):
-    """The row that begins in a chunk's block at `begin`; aligned: the block lies on 16 bytes in every memory."""
-    whole = (begin >= reach.first) & (begin + ROW <= reach.last)
-    return Range(begin, reach.first, reach.last, aligned & whole)
+def whole_before(reach, aligned):
+    """Before where a whole row of a chunk begins; aligned: its block lies on 16 bytes in every memory."""
+    return tl.where(aligned, reach.last - (ROW - 1), 0)
+
+
+@triton.jit
+def range_of(reach, begin, whole):
+    """The row that begins in a chunk's block at `begin`; whole: what whole_before() says."""
+    at = tl.full((), begin, tl.int32)  # the interpreter has Python's number of a loop
+    return Range(at, reach.first, reach.last, (at >= reach.first) & (at < whole))
 
 
 @triton.constexpr_function
@@ -65,7 +71,7 @@ def split_four(x):
 @triton.jit
 def split_eight(row):
     """A row to eight tensors, one for each element of a group."""
-    even, odd = tl.split(tl.reshape(tl.trans(row), (GROUPS, 2, 2, 2)))
+    even, odd = tl.split(tl.reshape(row, (GROUPS, 2, 2, 2)))
     x0, x2, x4, x6 = split_four(even)
     x1, x3, x5, x7 = split_four(odd)
     return x0, x1, x2, x3, x4, x5, x6, x7
@@ -84,31 +90,25 @@ def unpack(STORAGE: tl.constexpr, words):
 @triton.jit
 def unpack_stored(STORAGE: tl.constexpr, packed):
     """What pack() or pack_drawn() made, to values."""
-    if STORAGE == FLOAT32:
-        return float_of(packed)
-    else:
-        return unpack(STORAGE, packed)
+    return tl.trans(widen(STORAGE, packed.to(tl.uint32)))
 
 
 @triton.jit
 def pack(STORAGE: tl.constexpr, values):
-    """A row to what is stored: patterns of 32 bits, or words of two patterns each, the first below; to nearest."""
+    """A row to the patterns that are stored, to nearest."""
     if STORAGE == FLOAT32:
-        return bits_of(values)
+        return bits_of(tl.trans(values))
     else:
-        first, second = tl.split(tl.reshape(nearest_bits(STORAGE, tl.trans(values)), (GROUPS, GROUP // 2, 2)))
-        return first.to(tl.uint32) | (second.to(tl.uint32) << 16)
+        return nearest_bits(STORAGE, tl.trans(values))
 
 
 @triton.jit
 def pack_drawn(STORAGE: tl.constexpr, values, half):
     """As pack() does, stochastically by 16 random bits for each; for types of 16 bits."""
-    bits = round_to(STORAGE, values, True, half)
-    first, second = tl.split(tl.reshape(tl.trans(bits), (GROUPS, GROUP // 2, 2)))
+    bits = tl.trans(round_to(STORAGE, values, True, half))
     if STORAGE == BFLOAT16:
-        return (first >> 16) | (second & 0xFFFF0000)
-    else:
-        return first | (second << 16)
+        bits = bits >> 16
+    return bits.to(tl.uint16)
 
 
 @triton.jit
@@ -127,14 +127,15 @@ def load_aligned(address, STORAGE: tl.constexpr):
 @triton.jit
 def store_aligned(address, STORAGE: tl.constexpr, packed):
     """A whole row that lies on 16 bytes."""
-    words = tl.multiple_of(address.to(tl.pointer_type(tl.uint32)), 16)
-    quad = tl.arange(0, GROUPS)[:, None] * (bytes_of(STORAGE) * GROUP // 4) + tl.arange(0, 4)[None, :]
     if STORAGE == FLOAT32:
-        first, second = tl.split(tl.permute(tl.reshape(tl.trans(packed), (GROUPS, 2, 4)), (0, 2, 1)))
+        words = tl.multiple_of(address.to(tl.pointer_type(tl.uint32)), 16)
+        quad = tl.arange(0, GROUPS)[:, None] * GROUP + tl.arange(0, 4)[None, :]
+        first, second = tl.split(tl.permute(tl.reshape(packed, (GROUPS, 2, 4)), (0, 2, 1)))
         tl.store(words + quad, first)
         tl.store(words + quad + 4, second)
     else:
-        tl.store(words + quad, packed)
+        patterns = tl.multiple_of(address.to(tl.pointer_type(tl.uint16)), 16)
+        tl.store(patterns + (tl.arange(0, GROUPS)[:, None] * GROUP + tl.arange(0, GROUP)[None, :]), packed)
 
 
 @triton.jit
@@ -155,23 +156,13 @@ def load_partial(address, STORAGE: tl.constexpr, row):
 
 
 @triton.jit
-def columns_of(STORAGE: tl.constexpr, packed):
-    """The patterns of each element of a group."""
-    if STORAGE == FLOAT32:
-        return split_eight(packed)
-    else:
-        x0, x2, x4, x6 = split_four(tl.reshape(packed, (GROUPS, 2, 2)))
-        return x0, x0 >> 16, x2, x2 >> 16, x4, x4 >> 16, x6, x6 >> 16
-
-
-@triton.jit
 def store_partial(address, STORAGE: tl.constexpr, row, packed):
     """The row's elements that lie in the tensor."""
-    columns = columns_of(STORAGE, packed)
+    columns = split_eight(packed)
     for k in tl.static_range(GROUP):
         place = tl.arange(0, GROUPS) * GROUP + k
         inside = (row.at + place >= row.first) & (row.at + place < row.last)
-        tl.store(address.to(tl.pointer_type(type_of(STORAGE))) + place, columns[k].to(type_of(STORAGE)), inside)
+        tl.store(address.to(tl.pointer_type(type_of(STORAGE))) + place, columns[k], inside)
 
 
 @triton.jit
@@ -195,7 +186,9 @@ def load_group(memory, STORAGE: tl.constexpr, row):
 @triton.jit
 def store_group(memory, STORAGE: tl.constexpr, row, packed):
     """What pack() or pack_drawn() made of a row's elements."""
-    address = memory + row.at * bytes_of(STORAGE)
+    # For 16 bits as load_group() does not have it: else the address is kept meanwhile, in registers that more warps could have.
+    at = row.at.to(tl.int32 if STORAGE == FLOAT32 else tl.int64)
+    address = memory + at * bytes_of(STORAGE)
     if row.aligned:
         store_aligned(address, STORAGE, packed)
     else:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .draw import GROUP, GROUPS
 from .launch import Call, launch
-from .memory import ROW, bytes_of, load_group, range_of
+from .memory import ROW, bytes_of, load_group, range_of, whole_before
 from .norm import add_squares, fold_columns, no_columns
 from .observe import STATISTICS
 from .step import OPTIONS, STORAGES, Tables
@@ -39,10 +39,10 @@ def squares_kernel(chunks, tensors, grads, sums, GRAD: tl.constexpr):
     index = tl.load(place)
     reach = reach_of(tensors, index, tl.load(place + 1))
     base = tl.load(grads + index) + reach.before * bytes_of(GRAD)
-    aligned = (base & 15) == 0
+    whole = whole_before(reach, (base & 15) == 0)
     columns = no_columns()
     for begin in range(reach.first & -ROW, reach.last, ROW):
-        columns = add_squares(columns, load_group(base, GRAD, range_of(reach, begin, aligned)))  # 0 outside of the tensor
+        columns = add_squares(columns, load_group(base, GRAD, range_of(reach, begin, whole)))  # 0 outside of the tensor
     tl.store(sums + program + tl.arange(0, 1), fold_columns(columns))
 
 

@@ -11,7 +11,18 @@ from torch import Tensor
 
 from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part, noise_value
 from .launch import Call, launch
-from .memory import ROW, bytes_of, is_inside, load_group, pack, pack_drawn, range_of, store_group, unpack_stored
+from .memory import (
+    ROW,
+    bytes_of,
+    is_inside,
+    load_group,
+    pack,
+    pack_drawn,
+    range_of,
+    store_group,
+    unpack_stored,
+    whole_before,
+)
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
@@ -190,7 +201,7 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     bases = bases_of(tensor, tl.load(grads + index), reach.before, KERNEL)
     at = coordinates_of(tensor.key, row, reach.block)
     s = row.common
-    aligned = are_aligned(bases)
+    whole = whole_before(reach, are_aligned(bases))
     bare = is_bare(s)
     noisy = tensor.noise & (s.noise_scale > 0.0)
     if STORES:
@@ -199,10 +210,10 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
         watched = Watched(True, noisy, False)
     chunk = Chunk(row, bases, bare, watched)
     tally = clear()
-    lanes = tl.arange(0, GROUPS).to(tl.uint32)
+    lanes = (reach.block // GROUP).to(tl.uint32) + tl.arange(0, GROUPS).to(tl.uint32)
     for begin in range(reach.first & -ROW, reach.last, ROW):
-        here = range_of(reach, begin, aligned)
-        draws = Draws(at, group_part(at, ((reach.block + begin) // GROUP).to(tl.uint32) + lanes), None)
+        here = range_of(reach, begin, whole)
+        draws = Draws(at, group_part(at, lanes + here.at.to(tl.uint32) // GROUP), None)
         if statistics is None:
             step_row(chunk, here, draws, KERNEL)
         else:
