@@ -14,7 +14,7 @@ from torch.nn import Parameter
 
 pytest.importorskip("triton")
 
-from qlangevin import SGLD, BackendError
+from qlangevin import SGLD, BackendError, HyperparameterError
 from qlangevin.backends import device
 from qlangevin.schedules import Linear
 
@@ -115,8 +115,36 @@ def test_eager_steps_after_a_capture_upload_again(driver: StubDriver, monkeypatc
 
 def test_a_plan_is_not_made_while_a_graph_is_captured(driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = make_optimizer()
-    with capturing(monkeypatch), pytest.raises(BackendError, match="take one such step before"):
+    with capturing(monkeypatch), pytest.raises(BackendError, match=r"^a plan cannot be made .* take one such step before"):
         optimizer.step()
     assert not driver.launches and not any(optimizer.state.values())
     optimizer.step()
     assert [one.kernel for one in driver.launches] == ["prepare_kernel", "step_kernel"]
+
+
+def test_a_graph_keeps_its_plan_and_the_end_of_its_schedules(driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = make_optimizer(temperature=Linear(1.0, 0.1, 4))
+    optimizer.tabulate_schedules(4)
+    optimizer.step()
+    with capturing(monkeypatch):
+        optimizer.step()
+    assert optimizer._executions.latest is not None and optimizer._executions.latest.overrun is not None
+    plan, flag = weakref.ref(plan_of(optimizer)), optimizer._executions.latest.overrun.flag
+    optimizer.reseed(2)
+    optimizer.step()
+    assert plan() is not None and plan_of(optimizer) is not plan()
+    flag.fill_(1)  # as a replay does
+    with pytest.raises(HyperparameterError, match="ran past total_steps = 4"):
+        optimizer.state_dict()
+
+
+def test_a_captured_step_asks_nothing_even_where_it_moves_nothing(driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = make_optimizer(lr=0.0)
+    for group in optimizer.param_groups:
+        for param in group["params"]:
+            param.grad.zero_()
+    optimizer.step()
+    assert not driver.launches  # it made the states, as checkpoint tools want it
+    with capturing(monkeypatch):
+        optimizer.step()
+    assert len(driver.launches) == 2

@@ -54,7 +54,8 @@ def test_an_upload_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
     table = DeviceTable(CPU, 1)
     table.put(pack(1), False)
 
-    def fail(*args: object, **kwargs: object) -> None:
+    def fail(self: torch.Tensor, *args: object, **kwargs: object) -> None:
+        self.fill_(9)  # the device has part of it
         raise RuntimeError("no")
 
     with monkeypatch.context() as patched:
@@ -62,9 +63,41 @@ def test_an_upload_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(RuntimeError):
             table.put(pack(2), False)
     table.put(pack(1), False)
+    assert table.tensor.tolist() == [1]
     table.tensor.fill_(5)
     table.put(pack(1), False)
     assert table.tensor.tolist() == [5]  # it is known to be there
+
+
+def test_what_goes_up_is_pinned_and_a_graph_s_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device is meta, which takes everything and keeps nothing; pinned memory is that which these return."""
+    pinned, sent = list[torch.Tensor](), list[torch.Tensor]()
+
+    def pin(self: object, *args: object) -> torch.Tensor:
+        pinned.append(self.clone() if isinstance(self, torch.Tensor) else torch.zeros(3, dtype=torch.int64))
+        return pinned[-1]
+
+    copy = torch.Tensor.copy_
+
+    def send(self: torch.Tensor, source: torch.Tensor, non_blocking: bool = False) -> torch.Tensor:
+        if self.device.type == "meta":
+            assert non_blocking and any(source.data_ptr() == one.data_ptr() for one in pinned)
+            sent.append(source)
+        return copy(self, source)
+
+    monkeypatch.setattr(DeviceTable, "_stage", pin)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    monkeypatch.setattr(torch.Tensor, "copy_", send)
+    table = DeviceTable(torch.device("meta"), 3)
+    for words, capturing in (((1, 2), False), ((1, 2), True), ((4, 5, 6), False), ((7, 8, 9), True)):
+        table.put(pack(*words), capturing)
+        if capturing:
+            assert table.spare is None
+    assert [source.tolist() for source in sent] == [[1, 2], [1, 2], [4, 5, 6], [7, 8, 9]]
+    assert [one.data_ptr() for one in table.kept] == [sent[1].data_ptr(), sent[3].data_ptr()]
+    staged = len(pinned)
+    table.put(pack(1), False)
+    assert table.spare is not None and len(pinned) == staged + 2  # for the next capture, and this upload
 
 
 def test_counters_are_read_and_advanced_wherever_they_lie() -> None:
