@@ -114,6 +114,20 @@ def test_a_list_is_summed_level_by_level(count: int, folds: list[int]) -> None:
     assert found == folds
 
 
+def test_another_multiplier_goes_up_with_the_same_hyper_parameters(driver: StubDriver) -> None:
+    """As where the host clips: the sum of squares is taken with the one, the step with the other."""
+    optimizer = make_optimizer()
+    optimizer.step()
+    execution = optimizer._executions.latest
+    assert execution is not None
+    seen = []
+    for scale in (1.0, 0.5):
+        assert execution.is_current(optimizer)
+        execution.step(execution.make_input(scale), measures=False)
+        seen.append(plan_of(optimizer).groups.held)
+    assert seen[0] != seen[1]
+
+
 def test_every_kernel_is_compiled_before_the_first_launch(driver: StubDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     optimizer = make_optimizer(torch.float32, torch.bfloat16, capturable=True)
     optimizer.step()
