@@ -42,7 +42,8 @@ def print_info() -> int:
     print("\nCPU paths of the native module:" if explain_cpu_paths() else "\nThe native module is not installed.")
     for path, why in explain_cpu_paths().items():
         print(f"  {path:<10} {why or 'usable'}")
-    print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
+    if explain_cpu_paths():
+        print(f"  chosen by QLANGEVIN_CPU={cpu_path()}")
     check_cpu_path()
     print_cuda()
     devices = [torch.device("cpu"), *(torch.device(kind) for kind in ("cuda", "xpu") if getattr(torch, kind).is_available())]
