@@ -19,6 +19,7 @@ from .errors import BackendError, TensorError
 from .group_hypers import GroupHypers, resolve_groups
 from .metrics import Observed, ObservedTensor, unless_skipped
 from .reference_rules import RULES
+from .scalar_values import COUNTER_END
 from .tensor_states import make_states, wants_counters_on_device
 from .watch import Watch
 
@@ -175,7 +176,7 @@ class Execution:
         fit = all(plan.counters_fit() for plan in self.plans)
         if waits:
             counted = (item.state["step"] for bucket in self.buckets if bucket.counts_on_device for item in bucket.items)
-            fit = fit and all(0 <= int(step) < 2**32 - 1 for step in counted)
+            fit = fit and all(0 <= int(step) < COUNTER_END for step in counted)
         if not fit:
             raise TensorError("a state's step left [0, 2^32 - 1), which the draws are counted by")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+COUNTER_END = 2**32 - 1  # draws are counted by 32 bits, and the coming step's number is one more than the counter
 LARGEST = float.fromhex("0x1.fffffep+127")  # of binary32, to which every scalar of the step is rounded
 
 
@@ -34,6 +35,6 @@ def as_counter(value: Any) -> int | None:
     if hasattr(value, "numel") and value.numel() == 1:
         value = value.reshape(())
     count = as_number(value)
-    if count is None or not 0 <= count < 2**32 - 1 or count != int(count):
+    if count is None or not 0 <= count < COUNTER_END or count != int(count):
         return None
     return int(count)

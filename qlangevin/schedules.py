@@ -42,7 +42,27 @@ class Piecewise:
 
 
 @dataclass(frozen=True)
-class Linear:
+class Ramp:
+    """A way from one number to another."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if not is_integer(self.steps) or self.steps < 2:
+            raise HyperparameterError(f"{name} needs steps >= 2, got {self.steps!r}")
+        if as_number(self.start) is None or as_number(self.end) is None:
+            raise HyperparameterError(f"{name} needs numbers as start and end, got {self.start!r}, {self.end!r}")
+
+    def done(self, step: int) -> float:
+        """The share of the way that lies behind `step`, in [0, 1]."""
+        return min(max(step - 1, 0), self.steps - 1) / (self.steps - 1)
+
+
+@dataclass(frozen=True)
+class Linear(Ramp):
     """From ``start`` at step 1 to ``end`` at step ``steps``, constant from then on.
 
     Args:
@@ -54,21 +74,13 @@ class Linear:
         HyperparameterError: steps that are no integer or below 2, a start or end that is no number.
     """
 
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        check_ramp("Linear", self.start, self.end, self.steps)
-
     def __call__(self, step: int) -> float:
         """The value at `step`."""
-        done = min(max(step - 1, 0), self.steps - 1) / (self.steps - 1)
-        return self.start + (self.end - self.start) * done
+        return self.start + (self.end - self.start) * self.done(step)
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Ramp):
     """From ``start`` at step 1 to ``end`` at step ``steps`` along half a cosine, constant from then on.
 
     With x = (step - 1) / (steps - 1): ``end + (start - end) (1 + cos(pi x)) / 2``.
@@ -82,17 +94,9 @@ class Cosine:
         HyperparameterError: steps that are no integer or below 2, a start or end that is no number.
     """
 
-    start: float
-    end: float
-    steps: int
-
-    def __post_init__(self) -> None:
-        check_ramp("Cosine", self.start, self.end, self.steps)
-
     def __call__(self, step: int) -> float:
         """The value at `step`."""
-        done = min(max(step - 1, 0), self.steps - 1) / (self.steps - 1)
-        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * done))
+        return self.end + (self.start - self.end) * 0.5 * (1.0 + math.cos(math.pi * self.done(step)))
 
 
 @dataclass(frozen=True)
@@ -159,14 +163,6 @@ class Cyclical:
         """The temperature at `step`."""
         explores = (max(step - 1, 0) % self.steps) / self.steps < self.exploration
         return 0.0 if explores else self.value
-
-
-def check_ramp(name: str, start: float, end: float, steps: int) -> None:
-    """Refuses what is no way from one number to another."""
-    if not is_integer(steps) or steps < 2:
-        raise HyperparameterError(f"{name} needs steps >= 2, got {steps!r}")
-    if as_number(start) is None or as_number(end) is None:
-        raise HyperparameterError(f"{name} needs numbers as start and end, got {start!r}, {end!r}")
 
 
 COOLINGS = ("geometric", "exponential", "linear")

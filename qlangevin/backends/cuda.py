@@ -16,8 +16,7 @@ from ..reference import STATISTICS
 from .device import LARGEST, SQUARES, DevicePlan, as_float32, current_stream, index_of, is_host_double
 from .native_form import NativeHypers, list_facts
 from .plan import DeviceSide, StepInput
-
-STORAGE = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+from .storage import STORAGE, why_no_kernel
 
 
 def find_module(device: torch.device) -> Any:
@@ -35,10 +34,7 @@ def why_not(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None
     """Why the kernels cannot step such tensors of a GPU; None if they can."""
     if device.type == "cuda" and (why := explain_cuda(index_of(device))) is not None:
         return why
-    for dtype in dtypes:
-        if dtype not in STORAGE:
-            return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"
-    return None
+    return why_no_kernel(dtypes)
 
 
 def stream_of(device: torch.device) -> int:

@@ -17,7 +17,7 @@ from ..reference import STATISTICS
 from .plan import Plan
 
 SQUARES, LARGEST = map(STATISTICS.index, ("displacement_squares", "largest_displacement"))
-TRITON_YES = ("1", "true", "on", "y", "yes")  # in the environment
+TRITON_YES = ("1", "true", "on", "y", "yes")  # as Triton reads its variables; asking it would import it for the CPU's tensors
 NUMBERS = {torch.float32: "float32", torch.float64: "float64"}  # that the device reads lr and temperature from
 
 
@@ -106,10 +106,10 @@ class DevicePlan(Plan):
         """Finds what of the groups is the device's to make; False if nothing changed since the last time."""
         if len(self.sources) == len(hypers) and all(map(operator.is_, self.sources, hypers)):
             return False
-        self.sources = list(hypers)
         self.facts = [self.facts_of(index, values) for index, values in enumerate(hypers)]
         self.compensates = any(one["compensates"] for one in self.facts)
         self.takes_norm = self.compensates or any(one["max_grad_norm"] for one in self.facts)
+        self.sources = list(hypers)  # last: what failed, for want of memory say, is tried again
         return True
 
     def facts_of(self, group: int, values: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +162,5 @@ class DevicePlan(Plan):
 def one_device(plans: Sequence[Plan]) -> torch.device | None:
     """The GPU whose tensors all plans step; None if they are of several devices, or of several backends, or of no GPU's."""
     first = plans[0]
-    if not isinstance(first, DevicePlan):
-        return None
-    same = all(type(plan) is type(first) and plan.device == first.device for plan in plans if isinstance(plan, DevicePlan))
-    return first.device if same and all(isinstance(plan, DevicePlan) for plan in plans) else None
+    same = all(type(plan) is type(first) and plan.bucket.device == first.bucket.device for plan in plans)
+    return first.bucket.device if same and isinstance(first, DevicePlan) else None

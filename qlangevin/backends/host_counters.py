@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-END = 2**32 - 1  # draws are counted by 32 bits, and the coming step's number is one more than the counter
+from ..scalar_values import COUNTER_END
 
 
 class HostCounters:
@@ -33,7 +33,7 @@ class HostCounters:
     def fit(self) -> bool:
         """Whether every counter can be advanced."""
         steps = self.read()
-        return min(steps) >= 0 and max(steps) < END
+        return min(steps) >= 0 and max(steps) < COUNTER_END
 
     def advance(self) -> None:
         """Counts one more step of every tensor."""

@@ -18,8 +18,7 @@ from . import cuda
 from .device import LARGEST, SQUARES
 from .native_form import NativeHypers, list_facts
 from .plan import Plan, StepInput
-
-STORAGE = cuda.STORAGE
+from .storage import STORAGE, why_no_kernel
 
 
 def cpu_path() -> str:
@@ -58,10 +57,7 @@ class NativeBackend:
             return cuda.why_not(device, dtypes)
         if device.type != "cpu":
             return f"there are no kernels for {device.type} tensors, only for the CPU's and CUDA's"
-        for dtype in dtypes:
-            if dtype not in STORAGE:
-                return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"
-        return None
+        return why_no_kernel(dtypes)
 
     def make_plan(self, bucket: Bucket) -> Plan:
         """Hands the bucket's static facts to the native module."""

@@ -11,6 +11,7 @@ from .. import reference
 from ..buckets import Bucket, Item
 from ..reference_numbers import flatten, sum_squares
 from ..reference_rules import RULES
+from ..scalar_values import COUNTER_END
 from .plan import Plan, StepInput
 from .uninterrupted import uninterrupted
 
@@ -46,7 +47,7 @@ class ReferencePlan:
 
     def counters_fit(self) -> bool:
         """Whether every step counter can be advanced."""
-        return all(0 <= int(item.state["step"]) < 2**32 - 1 for item in self.bucket.items)
+        return all(0 <= int(item.state["step"]) < COUNTER_END for item in self.bucket.items)
 
     def step(self, step_input: StepInput, observes: bool) -> Tensor | None:
         """Steps every tensor once and advances its counter; with `observes` returns the statistics of each."""

@@ -16,11 +16,9 @@ from ..reference import STATISTICS
 from . import triton_support
 from .device import LARGEST, SQUARES, as_float32, is_interpreting, scope_of
 from .plan import DeviceSide, Plan, StepInput
+from .storage import why_no_kernel
 from .triton_tables import TritonTables
 from .uninterrupted import uninterrupted
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-NORM_BLOCK = 4096  # numbers that one level of a sum adds (csrc/core/norm.h)
 
 
 class TritonBackend:
@@ -30,10 +28,7 @@ class TritonBackend:
 
     def why_not(self, device: torch.device, dtypes: tuple[torch.dtype, ...]) -> str | None:
         """Why it cannot step such tensors here; None if it can."""
-        for dtype in dtypes:
-            if dtype not in DTYPES:
-                return f"its kernels take float32, bfloat16 and float16, not {str(dtype).removeprefix('torch.')}"
-        return triton_support.why_not(device)
+        return why_no_kernel(dtypes) or triton_support.why_not(device)
 
     def is_chosen_by_name_only(self, device: torch.device) -> bool:
         """Whether "auto" passes it over: its interpreter is for tests."""
@@ -192,16 +187,16 @@ class Begun:
 def pack_addresses(pointers: Sequence[int]) -> bytes:
     """Addresses as words of 64 bits; the native module's at once."""
     try:
-        return bytes(memoryview(pointers))  # type: ignore[arg-type]
+        return bytes(memoryview(pointers))  # type: ignore[arg-type]  # a list of integers has no buffer, and raises
     except TypeError:
         return array("Q", pointers).tobytes()
 
 
-def sum_places(list_of: Tensor, common: Common, fold: Any) -> Tensor:
+def sum_places(list_of: Tensor, common: Common, kernels: Any) -> Tensor:
     """The sum of a list in the fixed order, level by level."""
     while len(list_of) > 1:
-        sums = torch.empty(-(-len(list_of) // NORM_BLOCK), dtype=torch.float64, device=list_of.device)
-        fold(list_of, sums, common.found_inf, len(list_of))
+        sums = torch.empty(-(-len(list_of) // kernels.tables.CHUNK.value), dtype=torch.float64, device=list_of.device)
+        kernels.squares.launch_fold(list_of, sums, common.found_inf, len(list_of))
         list_of = sums
     return list_of
 
@@ -210,19 +205,19 @@ def take_norms(begun: Sequence[Begun], common: Common) -> bool:
     """The norms that the device needs before the scalars are made; whether there are compensation terms among their uses."""
     clips = any(facts["max_grad_norm"] for one in begun for facts in one.plan.facts)
     compensates = any(one.plan.compensates for one in begun)
-    fold, device = begun[0].plan.kernels.squares.launch_fold, begun[0].plan.device
+    kernels, device = begun[0].plan.kernels, begun[0].plan.device
     if clips:
         by_place = torch.zeros(common.places, dtype=torch.float64, device=device)
         for one in begun:
             one.square_grads()
             one.gather(one.plan.sums, 1, by_place)
-        common.grad_squares = sum_places(by_place, common, fold)
+        common.grad_squares = sum_places(by_place, common, kernels)
     if compensates:
         by_place = torch.zeros(common.places, dtype=torch.float64, device=device)
         for one in begun:
             one.look_ahead()
             one.gather(one.plan.of_tensors("ahead").view(-1)[SQUARES:], len(STATISTICS), by_place)
-        common.displacement_squares = sum_places(by_place, common, fold)
+        common.displacement_squares = sum_places(by_place, common, kernels)
     return compensates
 
 

@@ -221,6 +221,28 @@ def test_what_cannot_be_left_to_the_device_is_refused(arguments: dict[str, Any],
     assert all(a.equal(b) for a, b in zip(before, optimizer.param_groups[0]["params"], strict=True))
 
 
+def test_a_table_that_found_no_memory_is_made_by_the_next_step(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments: dict[str, Any] = {"lr": 0.1, "temperature": Linear(1.0, 0.1, 4), "seed": 3}
+    optimizer, twin = SGLD(make_params(), capturable=True, **arguments), SGLD(make_params(), **arguments)
+    optimizer.tabulate_schedules(4)
+    run(optimizer, range(1, 2))
+    optimizer.param_groups[0]["temperature"] = Linear(0.5, 0.1, 4)
+
+    def fail(*args: Any) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cuda.CudaPlan, "table_of", fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            run(optimizer, range(2, 3))
+    run(optimizer, range(2, 4))
+    on_gpu(False)
+    run(twin, range(1, 2))
+    twin.param_groups[0]["temperature"] = Linear(0.5, 0.1, 4)
+    run(twin, range(2, 4))
+    assert_equal(optimizer, twin)
+
+
 def test_a_step_that_counts_on_the_host_is_no_part_of_a_graph(on_gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for capturable in (False, True):
         optimizer = SGLD(make_params(), 0.1, temperature=1.0, momentum=0.9, seed=3, capturable=capturable)

@@ -32,14 +32,14 @@ ALLOWED: dict[str, set[str]] = {
     "seeding": {"torch"},
     "backends": {
         "torch", "native_module", "triton_kernels", "errors", "hyper", "quantizers", "buckets", "reference", "reference_numbers",
-        "reference_rules",
+        "reference_rules", "scalar_values",
     },
     "metrics": {"torch", "errors", "reference", "thermostat"},
     "device_hypers": {"torch", "errors", "hyper", "quantizers", "group_hypers", "backends"},
     "tensor_states": {"torch", "errors", "scalar_values", "buckets"},
     "execution": {
         "torch", "errors", "hyper", "buckets", "watch", "group_hypers", "device_hypers", "tensor_states", "reference_rules",
-        "backends", "metrics",
+        "backends", "metrics", "scalar_values",
     },
     "executions": {"native_module", "backends", "execution"},
     "clipping": {"torch", "reference_numbers", "backends", "execution"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,18 +21,12 @@ from qlangevin.backends.device_table import DeviceTable
 from qlangevin.backends.triton import TritonPlan
 from qlangevin.quantizers import AdaptiveResolution, Compensation, Grid
 from qlangevin.schedules import Linear
-from qlangevin.triton_kernels import launch, squares
+from qlangevin.triton_kernels import launch, squares, tables
 from qlangevin.triton_kernels.prepare import Inputs
 
-from .stub_driver import StubDriver, stub_driver
+from .stub_driver import StubDriver
 
 GPU = torch.device("cuda", 0)
-
-
-@pytest.fixture
-def driver() -> Iterator[StubDriver]:
-    with stub_driver() as stub:
-        yield stub
 
 
 def make_optimizer(*dtypes: torch.dtype, **options: Any) -> SGLD:
@@ -106,11 +99,12 @@ def test_a_list_is_summed_level_by_level(count: int, folds: list[int]) -> None:
     found: list[int] = []
 
     def fold(values: Tensor, sums: Tensor, found_inf: object, number: int) -> None:
-        assert len(values) == number and len(sums) == -(-number // triton.NORM_BLOCK)
+        assert len(values) == number and len(sums) == -(-number // 4096)
         found.append(number)
 
     common: Any = SimpleNamespace(found_inf=None)
-    assert len(triton.sum_places(torch.empty(count, dtype=torch.float64), common, fold)) == 1
+    kernels = SimpleNamespace(tables=tables, squares=SimpleNamespace(launch_fold=fold))
+    assert len(triton.sum_places(torch.empty(count, dtype=torch.float64), common, kernels)) == 1
     assert found == folds
 
 
@@ -256,5 +250,5 @@ def test_all_memory_of_a_plan_is_kept_for_a_second_stream(driver: StubDriver, mo
 def test_one_gpu_is_one_gpu_of_one_backend(kinds: Any, indices: Any, same: bool) -> None:
     plans: list[Any] = [object.__new__(kind) for kind in kinds]
     for plan, index in zip(plans, indices, strict=True):
-        plan.device = torch.device("cuda", index)
+        plan.bucket = SimpleNamespace(device=torch.device("cuda", index))
     assert (device.one_device(plans) is not None) is same

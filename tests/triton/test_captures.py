@@ -18,15 +18,9 @@ from qlangevin import SGLD, BackendError, HyperparameterError
 from qlangevin.backends import device
 from qlangevin.schedules import Linear
 
-from .stub_driver import StubDriver, stub_driver
+from .stub_driver import StubDriver
 
 GPU = torch.device("cuda", 1)
-
-
-@pytest.fixture
-def driver() -> Iterator[StubDriver]:
-    with stub_driver() as stub:
-        yield stub
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,11 @@ from qlangevin.quantizers import Compensation, Grid
 from qlangevin.triton_kernels import launch, squares
 
 from ..design.sources import ROOT
-from .stub_driver import StubDriver, stub_driver
+from .stub_driver import StubDriver
 
 MOST_IN_A_RUN = 3
 SIZES = ((5, torch.bfloat16), (9000, torch.bfloat16), (300, torch.bfloat16))
 FIRST_CALL = 5.0  # seconds
-
-
-@pytest.fixture
-def driver() -> Iterator[StubDriver]:
-    with stub_driver() as stub:
-        yield stub
 
 
 def make_params(*dtypes: torch.dtype) -> list[Parameter]:

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from qlangevin.backends.device_table import DeviceTable
-from qlangevin.backends.host_counters import END, HostCounters
+from qlangevin.backends.host_counters import HostCounters
 from qlangevin.backends.triton import pack_addresses
+from qlangevin.scalar_values import COUNTER_END
 
 CPU = torch.device("cpu")
 
@@ -101,12 +102,12 @@ def test_what_goes_up_is_pinned_and_a_graph_s_stays(monkeypatch: pytest.MonkeyPa
 
 
 def test_counters_are_read_and_advanced_wherever_they_lie() -> None:
-    together, apart = torch.arange(3).unbind(0), [torch.tensor(10), torch.tensor(END - 1)]
+    together, apart = torch.arange(3).unbind(0), [torch.tensor(10), torch.tensor(COUNTER_END - 1)]
     counters = HostCounters([*together, apart[0], together[0].new_tensor(4), apart[1]])
-    assert counters.read() == [0, 1, 2, 10, 4, END - 1] and counters.fit()
+    assert counters.read() == [0, 1, 2, 10, 4, COUNTER_END - 1] and counters.fit()
     assert len(counters.arrays) == 4
     counters.advance()
-    assert [int(step) for step in (*together, *apart)] == [1, 2, 3, 11, END]
+    assert [int(step) for step in (*together, *apart)] == [1, 2, 3, 11, COUNTER_END]
     assert not counters.fit()
     apart[1].fill_(-1)
     assert not counters.fit()
