@@ -136,7 +136,7 @@ def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
     lr, temperature = values["lr"], values["temperature"]
     if not (lr > 0 and temperature > 0):
         return
-    deviation = math.sqrt(RULES[rule].noise_variance(values))
+    deviation = math.sqrt(RULES[rule].noise_variance(values, step))
     if deviation > LARGEST and round_once(lr) > 0:  # there is no noise at an lr that binary32 takes for 0
         raise HyperparameterError(
             f"temperature = {temperature!r} with lr = {lr!r} at step {step} makes noise of standard deviation {deviation:g}; "

@@ -75,7 +75,7 @@ def make_row(rule: type[Plain], h: Mapping[str, Any], grad_multiplier: float, st
         weight_decay=once(h["weight_decay"]),
         lr=lr,
         decoupled_weight_decay=once(h["lr"] * h["decoupled_weight_decay"]),
-        noise_scale=once(math.sqrt(rule.noise_variance(h))) if noisy else 0.0,
+        noise_scale=once(math.sqrt(rule.noise_variance(h, step))) if noisy else 0.0,
         compensation=0.0,  # of a tensor, not of its group: see Part
         noise=h["noise"],
         grad_rounding="off" if math.isinf(h["grad_resolution"]) else h["grad_rounding"],
@@ -123,8 +123,13 @@ def quantize_update(s: Scalars, delta: Tensor, at: Coordinates) -> Tensor:
     return quantize(delta, s.update_rounding, s.update_resolution, s.update_spacing, half)
 
 
-def scaled_noise(s: Scalars, at: Coordinates, dtype: torch.dtype) -> Tensor:
-    return noise_value(s.noise, at).to(dtype) * s.noise_scale
+def scaled_noise(rule: type[Plain], s: Scalars, e: Element, at: Coordinates) -> Tensor:
+    """Noise in the unit of its site; none where the second moment is 0."""
+    noise = noise_value(s.noise, at).to(e.param.dtype) * s.noise_scale
+    if rule.second_moment >= 0:
+        assert e.root is not None
+        noise = noise * torch.where(e.states[rule.second_moment] == 0.0, 0.0, e.root)
+    return noise
 
 
 def moving_noise(rule: type[Plain], row: Row, noise: Tensor) -> Tensor:
@@ -145,6 +150,7 @@ class Element:
     param: Tensor
     grad: Tensor
     states: list[Tensor]
+    root: Tensor | None = None  # sqrt(P) of the preconditioner
     displacement: Tensor | None = None  # before it is quantized
     delta: Tensor | None = None  # after that, without the noise that is added to it
     noise: Tensor | None = None  # in the unit of the rule's noise site
@@ -158,11 +164,12 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
     g = quantize_grad(s, g, at)
     g = add_weight_decay(s, g, e.param)
     rule.accumulate(row.rule, g, e.states)
+    e.root = rule.precondition(row.rule, e.states)
     if noisy:
-        e.noise = scaled_noise(s, at, g.dtype)
+        e.noise = scaled_noise(rule, s, e, at)
     if rule.site == "velocity" and e.noise is not None:
         e.states[0] = e.states[0] + e.noise
-    delta = rule.displace(row.rule, g, e.states)
+    delta = rule.displace(row.rule, g, e.root, e.states)
     delta = compensate(s, delta)
     e.displacement = delta
     delta = quantize_update(s, delta, at)

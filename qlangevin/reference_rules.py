@@ -1,94 +1,12 @@
-"""The update rules in plain torch: the mirror of ``csrc/core/rules.h``, which says what the members of a rule are."""
+"""The update rules in plain torch: the mirror of ``csrc/core/rules.h``; ``csrc/core/rule.h`` says what the members of a rule are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from .reference_adaptive_rules import Adadelta, Adagrad, Adam, AdamAmsgrad, RMSprop
+from .reference_momentum_rules import SGHMC, CoolMomentum, Momentum, Plain
 
-from torch import Tensor
+__all__ = ["RULES", "SGHMC", "Adadelta", "Adagrad", "Adam", "AdamAmsgrad", "CoolMomentum", "Momentum", "Plain", "RMSprop"]
 
-from .reference_numbers import round_once
-
-
-class Plain:
-    """delta = -lr g."""
-
-    name = "plain"
-    hypers: tuple[str, ...] = ()
-    states: tuple[str, ...] = ()
-    site = "displacement"
-
-    @staticmethod
-    def noise_variance(h: Mapping[str, Any]) -> float:
-        return float(2.0 * h["lr"] * h["temperature"])
-
-    @staticmethod
-    def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {"displacement_factor": -round_once(h["lr"])}
-
-    @staticmethod
-    def accumulate(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> None:
-        pass
-
-    @staticmethod
-    def displace(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
-        return g * s["displacement_factor"]
-
-    @staticmethod
-    def finish(s: Mapping[str, float], delta: Tensor, x: list[Tensor]) -> None:
-        pass
-
-
-class Momentum(Plain):
-    """velocity = momentum velocity + (1 - dampening) g, delta = -lr velocity, as torch.optim.SGD has it."""
-
-    name = "momentum"
-    hypers: tuple[str, ...] = ("momentum", "dampening", "nesterov")
-    states = ("momentum_buffer",)
-    site = "velocity"
-
-    @staticmethod
-    def noise_variance(h: Mapping[str, Any]) -> float:
-        return float(2.0 * (1.0 - h["momentum"]) * h["temperature"] / h["lr"])
-
-    @staticmethod
-    def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {
-            "momentum": round_once(h["momentum"]),
-            "grad_factor": 1.0 if step == 1 else round_once(1.0 - h["dampening"]),
-            "displacement_factor": -round_once(h["lr"]),
-            "nesterov": float(h["nesterov"]),
-        }
-
-    @staticmethod
-    def accumulate(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> None:
-        x[0] = x[0] * s["momentum"] + g * s["grad_factor"]
-
-    @staticmethod
-    def displace(s: Mapping[str, float], g: Tensor, x: list[Tensor]) -> Tensor:
-        if s["nesterov"]:
-            return (g + x[0] * s["momentum"]) * s["displacement_factor"]
-        return x[0] * s["displacement_factor"]
-
-
-class CoolMomentum(Momentum):
-    """velocity = momentum velocity + lr (1 + momentum) / 2 g, delta = -velocity (Borysenko and Byshkin 2021)."""
-
-    name = "cool_momentum"
-    hypers = ("momentum",)
-
-    @staticmethod
-    def noise_variance(h: Mapping[str, Any]) -> float:
-        return float(h["lr"] * h["temperature"] * (1.0 - h["momentum"] * h["momentum"]))
-
-    @staticmethod
-    def prepare(h: Mapping[str, Any], step: int) -> dict[str, float]:
-        return {
-            "momentum": round_once(h["momentum"]),
-            "grad_factor": round_once(h["lr"] * (1.0 + h["momentum"]) / 2.0),
-            "displacement_factor": -1.0,
-            "nesterov": 0.0,
-        }
-
-
-RULES: dict[str, type[Plain]] = {rule.name: rule for rule in (Plain, Momentum, CoolMomentum)}
+RULES: dict[str, type[Plain]] = {
+    rule.name: rule for rule in (Plain, Momentum, CoolMomentum, SGHMC, RMSprop, Adagrad, Adam, AdamAmsgrad, Adadelta)
+}

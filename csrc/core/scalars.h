@@ -42,6 +42,16 @@ QL_HD float round_once(double value) {
   return static_cast<float>(value);
 }
 
+// base^exponent by squaring, for exponents from 0 on.
+QL_HD double power(double base, int64_t exponent) {
+  double result = 1.0;
+  for (; exponent > 0; exponent >>= 1) {
+    if (exponent & 1) result *= base;
+    base *= base;
+  }
+  return result;
+}
+
 // The norm of a list from its sum of squares, rounded once to binary32.
 QL_HD double norm_of(double squares) {
   return round_once(std::sqrt(squares));
@@ -75,7 +85,7 @@ QL_HD Row<typename Rule::Kernel> make_row(const Hyper& h, double grad_multiplier
   s.lr = round_once(h.lr);
   s.decoupled_weight_decay = round_once(h.lr * h.decoupled_weight_decay);
   const bool noisy = s.lr > 0 && h.temperature > 0;  // at lr = 0 nothing moves, and the velocity's noise would be infinite
-  s.noise_scale = noisy ? round_once(std::sqrt(Rule::noise_variance(h))) : 0.0f;
+  s.noise_scale = noisy ? round_once(std::sqrt(Rule::noise_variance(h, step))) : 0.0f;
   s.noise = h.noise;
   s.grad_rounding = effective_rounding(h.grad_rounding, h.grad_resolution);
   s.grad_resolution = round_once(h.grad_resolution);

@@ -24,10 +24,11 @@ struct Random {
   QL_HD typename L::U draw_update() const { return update; }
 };
 
-// displacement: the rule's, before it is quantized; delta: after that, without the noise that is added to it.
+// root: sqrt(P) of the preconditioner; displacement: the rule's, before it is quantized; delta: after that, without the noise that
+// is added to it.
 template <class L, class Rule>
 struct Element {
-  typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1], displacement, delta;
+  typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1], root, displacement, delta;
 };
 
 template <class L>
@@ -59,15 +60,20 @@ QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, const
   return quantize<L>(delta, s.update_rounding, s.update_resolution, s.update_spacing, half);
 }
 
-template <class L>
-QL_HD typename L::F scaled_noise(const Scalars& s, typename L::F noise) {
-  return noise * s.noise_scale;
+// Noise in the unit of its site. Where the second moment is 0, in rows and units that no gradient has reached, there is none: P is
+// 1 / eps there.
+template <class L, class Rule>
+QL_HD typename L::F scaled_noise(const Scalars& s, const Element<L, Rule>& e, typename L::F noise) {
+  noise = noise * s.noise_scale;
+  if constexpr (Rule::second_moment >= 0)
+    noise = noise * L::select(e.states[Rule::second_moment] == 0.0f, L::float_of(L::splat(0u)), e.root);
+  return noise;
 }
 
 // The noise as it moves the parameter in this step.
 template <class L, class Rule>
-QL_HD typename L::F moving_noise(const Row<Rule>& row, typename L::F noise) {
-  noise = scaled_noise<L>(row.common, noise);
+QL_HD typename L::F moving_noise(const Row<Rule>& row, const Element<L, Rule>& e, typename L::F noise) {
+  noise = scaled_noise<L, Rule>(row.common, e, noise);
   if constexpr (Rule::site == NoiseSite::velocity) noise = noise * row.rule.displacement_factor;
   return noise;
 }
@@ -87,13 +93,14 @@ QL_HD void update(const Row<Rule>& row, bool noisy, const Source& random, Elemen
   g = quantize_grad<L>(s, g, [&] { return random.draw_grad(); });
   g = add_weight_decay<L>(s, g, e.param);
   Rule::template accumulate<L>(row.rule, g, e.states);
-  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L>(s, random.draw_noise());
-  F delta = Rule::template displace<L>(row.rule, g, e.states);
+  e.root = Rule::template precondition<L>(row.rule, e.states);
+  if (Rule::site == NoiseSite::velocity && noisy) e.states[0] = e.states[0] + scaled_noise<L, Rule>(s, e, random.draw_noise());
+  F delta = Rule::template displace<L>(row.rule, g, e.root, e.states);
   delta = compensate<L>(s, delta);
   e.displacement = delta;
   delta = quantize_update<L>(s, delta, [&] { return random.draw_update(); });
   e.delta = delta;
-  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L>(s, random.draw_noise());
+  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L, Rule>(s, e, random.draw_noise());
   Rule::template finish<L>(row.rule, delta, e.states);
   e.param = move_param<L>(s, e.param, delta);
 }

@@ -91,7 +91,7 @@ QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bit
       for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
     }
     if constexpr (observed) {
-      const typename L::F noise = moving_noise<L, Rule>(row, random.noise);
+      const typename L::F noise = moving_noise<L, Rule>(row, e, random.noise);
       observation.template add<stores>(v, {unscale<L>(s, e.grad), e.displacement, e.delta, noise, old, e.param, stored});
     }
   }

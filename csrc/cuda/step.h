@@ -214,7 +214,7 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
       memory.store(lane, s.lr != 0.0f, group);
     }
     if constexpr (observed) {
-      const Trace trace{unscale<L>(s, e.grad), e.displacement, e.delta, moving_noise<L, Rule>(row, noise), old, e.param,
+      const Trace trace{unscale<L>(s, e.grad), e.displacement, e.delta, moving_noise<L, Rule>(row, e, noise), old, e.param,
                         unpack<P>(group.param)};
       tally.add(trace, watched, lane.range);
     }

@@ -27,6 +27,16 @@ RULE_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "momentum nesterov dampened": ("momentum", {"momentum": 0.95, "dampening": 0.3, "nesterov": True}),
     "momentum 0": ("momentum", {"momentum": 0.0}),
     "cool momentum": ("cool_momentum", {"momentum": 0.9}),
+    "sghmc": ("sghmc", {"friction": 0.1, "noise_estimate": 0.02}),
+    "rmsprop": ("rmsprop", {"alpha": 0.99, "eps": 1e-6}),
+    "rmsprop frozen": ("rmsprop", {"alpha": 0.9, "eps": 1e-8, "frozen_at": 1}),
+    "adagrad": ("adagrad", {"lr_decay": 0.01, "eps": 1e-6}),
+    "adam": ("adam", {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "momentum_in_drift": True}),
+    "adam without momentum in the drift": ("adam", {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8, "epsilon_hat": True}),
+    "adam frozen": ("adam", {"beta1": 0.5, "beta2": 0.95, "momentum_in_drift": True, "frozen_at": 2}),
+    "adam amsgrad": ("adam_amsgrad", {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "momentum_in_drift": True}),
+    "adadelta": ("adadelta", {"rho": 0.9, "eps": 1e-6}),
+    "adadelta frozen": ("adadelta", {"rho": 0.95, "eps": 1e-3, "frozen_at": 1}),
 }
 
 FACTORS: dict[str, tuple[Any, ...]] = {

@@ -37,6 +37,17 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "momentum": 0.0,
     "dampening": 0.0,
     "nesterov": False,
+    "friction": 0.5,
+    "noise_estimate": 0.0,
+    "alpha": 0.9,
+    "rho": 0.9,
+    "lr_decay": 0.0,
+    "eps": 1e-6,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "epsilon_hat": False,
+    "momentum_in_drift": True,
+    "frozen_at": 0,
     "compensation": 0.0,  # a term that the caller makes; kernels are handed its factor
 }
 
