@@ -3,16 +3,36 @@
 from . import layers, quantizers, schedules
 from . import thermostat as temperature
 from .errors import BackendError, HyperparameterError, QlangevinError, StateDictError, TensorError
-from .optim import SGLD, CoolMomentum, QuantizedSGD
+from .optim import (
+    SGHMC,
+    SGLD,
+    CoolMomentum,
+    LangevinAdadelta,
+    LangevinAdagrad,
+    LangevinAdam,
+    LangevinAdamW,
+    LangevinRMSprop,
+    QuantizedAdam,
+    QuantizedAdamW,
+    QuantizedSGD,
+)
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "SGHMC",
     "SGLD",
     "BackendError",
     "CoolMomentum",
     "HyperparameterError",
+    "LangevinAdadelta",
+    "LangevinAdagrad",
+    "LangevinAdam",
+    "LangevinAdamW",
+    "LangevinRMSprop",
     "QlangevinError",
+    "QuantizedAdam",
+    "QuantizedAdamW",
     "QuantizedSGD",
     "StateDictError",
     "TensorError",

@@ -56,6 +56,19 @@ class Number:
 
 
 @dataclass(frozen=True)
+class Betas:
+    """A pair of numbers in [0, 1)."""
+
+    def read(self, name: str, value: Any, step: int) -> tuple[float, float]:
+        """Both."""
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise HyperparameterError(f"{name} must be a pair of numbers in [0, 1), got {value!r}")
+        first, second = (Number(high=1.0).read(f"{name}[{i}]", one, step) for i, one in enumerate(value))
+        assert first is not None and second is not None
+        return first, second
+
+
+@dataclass(frozen=True)
 class Flag:
     """True or False."""
 
@@ -158,6 +171,7 @@ FIELDS: dict[str, Any] = {
 }
 
 UNIFORM = ("seed", "chain", "capturable")  # equal in all groups
+GROUP_NAMES = {"beta1": "betas", "beta2": "betas"}  # where a group has a rule's hyper-parameter under another name
 
 
 def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int) -> dict[str, Any]:
@@ -178,7 +192,13 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
             f"nesterov = True needs momentum > 0 and dampening = 0, got momentum = {values['momentum']!r}, "
             f"dampening = {values['dampening']!r}"
         )
+    if values.get("noise_estimate", 0.0) > values.get("friction", 0.0):
+        raise HyperparameterError(
+            f"noise_estimate must be at most friction = {values['friction']!r}, got {values['noise_estimate']!r}"
+        )
     check_law(values, values["temperature"])
+    if "betas" in values:
+        values["beta1"], values["beta2"] = values.pop("betas")
     values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")
     values["update_rounding"], values["update_resolution"] = values.pop("update_quantizer")
     values["compensation_norm"], share = values.pop("compensation", ("tensor", 0.0))
@@ -257,7 +277,10 @@ def needs_step(value: Any) -> bool:
 
 
 def is_dynamic(value: Any) -> bool:
-    """Whether a group's value can change from step to step without being assigned anew: a tensor, a schedule."""
+    """Whether a group's value can change from step to step without being assigned anew: a tensor, a schedule, a list."""
     if isinstance(value, Grid):
         return is_dynamic(value.resolution)
+    if isinstance(value, tuple | list):  # a list of numbers may be written to, one of names is compared (group_hypers.shape_of)
+        numbers = [one for one in value if not isinstance(one, str)]
+        return (isinstance(value, list) and len(numbers) > 0) or any(map(is_dynamic, numbers))
     return hasattr(value, "ndim") or needs_step(value)

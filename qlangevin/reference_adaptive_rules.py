@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .reference_momentum_rules import Plain
-from .reference_numbers import inverse_root, power, round_once
+from .reference_numbers import power, round_once
+from .reference_root import inverse_root
 from .scalar_values import LARGEST
 
 

@@ -1,4 +1,4 @@
-"""The update rules in plain torch: the mirror of ``csrc/core/rules.h``; ``csrc/core/rule.h`` says what the members of a rule are."""
+"""The update rules in plain torch: the mirror of ``csrc/core/rules.h``; ``rule.h`` there says what the members of a rule are."""
 
 from __future__ import annotations
 

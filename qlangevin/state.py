@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +102,14 @@ def check(optimizer: LangevinOptimizer, state_dict: Mapping[str, Any]) -> dict[s
 
 def check_rules(optimizer: LangevinOptimizer, told: str, saved: Mapping[str, Any]) -> None:
     """Refuses a group of another rule, whose states have the same names but may mean something else."""
-    own = {name for rule in optimizer.rules for name in RULES[rule].hypers}
-    foreign = {name for rule in RULES.values() for name in rule.hypers} - own
-    missing = {name for name in own if name not in saved and isinstance(optimizer.rule_fields[name], hyper.Flag)}
-    if foreign & saved.keys() or ("numerics_version" in saved and missing):
+
+    def names_of(rules: Iterable[str]) -> set[str]:
+        return {hyper.GROUP_NAMES.get(name, name) for rule in rules for name in RULES[rule].hypers}
+
+    own = names_of(optimizer.rules)
+    foreign = {name for name in names_of(RULES) - own if saved.get(name) or (name in saved and name not in optimizer.off_if_zero)}
+    missing = {name for name in own if name not in saved and not getattr(optimizer.rule_fields[name], "scheduled", False)}
+    if foreign or ("numerics_version" in saved and missing):
         raise StateDictError(f"{told}: it was saved by an optimizer of another rule, known here: {', '.join(optimizer.rules)}")
 
 

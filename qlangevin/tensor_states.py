@@ -11,7 +11,7 @@ from torch import Tensor
 from . import buckets
 from .buckets import Bucket, Item
 from .errors import TensorError
-from .scalar_values import as_counter
+from .scalar_values import as_counter, as_number
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -39,7 +39,7 @@ def wants_counters_on_device(optimizer: LangevinOptimizer, bucket: Bucket) -> bo
 
 
 def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> MadeStates:
-    """Gives each tensor its states, zero where it has none; nothing is attached before all of them are allocated."""
+    """Gives each tensor its states, made where it has none; nothing is attached before all of them are allocated."""
     items = [(bucket, item) for bucket in made for item in bucket.items]
     ready: list[tuple[Item, dict[str, Any]]] = []
     kept: list[tuple[str, Tensor]] = []
@@ -55,7 +55,7 @@ def make_states(optimizer: LangevinOptimizer, made: list[Bucket]) -> MadeStates:
                 if "step" in old or any(name in old for name in bucket.state_names):
                     counter.fill_(read_counter(item, old.get("step", 1)))  # torch.optim.SGD saves a velocity without a step
             for name in bucket.state_names:
-                fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2]))
+                fresh.update(match_state(name, item, old.get(name), bucket.dtypes[2], initial_value(optimizer, item, name)))
             ready.append((item, fresh))
             kept += [(f"state {name} of {item.name}", old[name]) for name in ("step", *bucket.state_names) if name not in fresh]
     check_memory([item for _, item in items], kept)
@@ -80,7 +80,13 @@ def check_memory(items: list[Item], states: list[tuple[str, Tensor]]) -> None:
     buckets.check_no_shared_memory((*written, *states), read)
 
 
-def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str, Tensor]:
+def initial_value(optimizer: LangevinOptimizer, item: Item, name: str) -> float:
+    """What a state begins with."""
+    source = optimizer.initial_states.get(name)
+    return 0.0 if source is None else as_number(optimizer.param_groups[item.group][source]) or 0.0
+
+
+def match_state(name: str, item: Item, old: Any, dtype: torch.dtype, initial: float) -> dict[str, Tensor]:
     """The state tensor to put in the place of `old`; nothing if that one fits."""
     if old is not None and (not isinstance(old, Tensor) or old.shape != item.param.shape):
         found = buckets.describe(name, old) if isinstance(old, Tensor) else f"{name} of type {type(old).__name__}"
@@ -88,7 +94,7 @@ def match_state(name: str, item: Item, old: Any, dtype: torch.dtype) -> dict[str
     if old is not None:
         buckets.check_tensor("state", name, old)
     if old is None:
-        return {name: torch.zeros_like(item.param, dtype=dtype, memory_format=torch.preserve_format)}
+        return {name: torch.full_like(item.param, initial, dtype=dtype, memory_format=torch.preserve_format)}
     if old.dtype == dtype and old.device == item.param.device and buckets.same_layout(item.param, old) and not old.is_neg():
         return {}
     return {name: torch.empty_like(item.param, dtype=dtype).copy_(old)}

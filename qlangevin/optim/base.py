@@ -49,6 +49,10 @@ class LangevinOptimizer(Optimizer):
     _constructed = False
     rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
     rule_fields: ClassVar[dict[str, Any]] = {}  # their hyper-parameters by name: Number, Flag, ... of hyper.py
+    own_defaults: ClassVar[dict[str, Any]] = {}  # of those that its constructor does not take
+    initial_states: ClassVar[dict[str, str]] = {}  # the hyper-parameter that a state begins with, where that is not 0
+    off_if_zero: ClassVar[tuple[str, ...]] = ()  # what its twin in torch has besides, which may be loaded while it is 0
+    takes_temperature: ClassVar[bool] = True  # whether its rules have a law to keep
     quantizer_is_thermostat: ClassVar[bool] = False  # whether its temperature is that of the update's quantizer
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any], backend: str) -> None:
@@ -59,7 +63,7 @@ class LangevinOptimizer(Optimizer):
         self._sampler = Sampler(0)
         self._observed: Observed | None = None
         self.tabulated_steps: int | None = None
-        defaults = {**COMMON_DEFAULTS, **defaults}
+        defaults = {**COMMON_DEFAULTS, **self.own_defaults, **defaults}
         defaults["seed"] = choose_seed(defaults["seed"])
         if not isinstance(params, Tensor):
             params = list(params)  # type: ignore[assignment]  # a list of any of the forms that torch takes
@@ -80,6 +84,11 @@ class LangevinOptimizer(Optimizer):
             HyperparameterError: a value out of range.
         """
         values = hyper.resolve(group, self.rule_fields, step)
+        if values["temperature"] > 0.0 and not self.takes_temperature:
+            told = (
+                f"temperature = {values['temperature']!r}: {type(self).__name__} has no law that a temperature could keep; use 0"
+            )
+            raise HyperparameterError(told)
         hyper.calibrate(values, has_law=self.quantizer_is_thermostat)
         return values
 
@@ -240,7 +249,7 @@ class LangevinOptimizer(Optimizer):
         self.__dict__.setdefault("tabulated_steps", None)
         self._observed = None
         for group in self.param_groups:
-            for name, value in {**COMMON_DEFAULTS, **self.defaults}.items():
+            for name, value in {**COMMON_DEFAULTS, **self.own_defaults, **self.defaults}.items():
                 group.setdefault(name, value)
 
     def state_dict(self) -> dict[str, Any]:

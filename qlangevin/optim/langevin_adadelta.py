@@ -35,8 +35,8 @@ class LangevinAdadelta(PreconditionedOptimizer):
         eps: epsilon, in [0, inf), added to the squares.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD.
-        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed, chain,
-            maximize, capturable, foreach, fused, backend: as for SGLD.
+        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
+            chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
         HyperparameterError: a value of the wrong type or out of range, at the step where a schedule gives it; duplicate names.

@@ -24,10 +24,11 @@ class LangevinAdam(PreconditionedOptimizer):
         P = \frac{1}{(1 - \beta_1^k) (\sqrt{v / (1 - \beta_2^k)} + \epsilon)}, \qquad
         \theta \leftarrow \theta - \eta P m + \sqrt{2 \eta T P}\; z
 
-    at a parameter's own step k from 1 on, with z of mean 0 and variance 1; m and v see a decay that is not decoupled. At temperature
-    0 it is torch.optim.Adam. With momentum in the drift the chain is hotter than T: on a quadratic of curvature a and with P fixed,
-    K = eta P a, by (1 + 2 beta_1 K / (1 - beta_1^2)) / (1 - K (1 - beta_1) / (2 (1 + beta_1))); T alone is for K far below
-    1 - beta_1. Without it, the gradient in the place of m, it is the law of LangevinRMSprop. Elements with v = 0 draw no noise.
+    at a parameter's own step k from 1 on, with z of mean 0 and variance 1; m and v see a decay that is not decoupled. At
+    temperature 0 it is torch.optim.Adam. With momentum in the drift the chain is hotter than T: with P fixed on a quadratic of
+    curvature a, K = eta P a, by (1 + 2 beta_1 K / (1 - beta_1^2)) / (1 - K (1 - beta_1) / (2 (1 + beta_1))); T alone is for K far
+    below 1 - beta_1. Without it, the gradient in the place of m, it is the law of LangevinRMSprop. Elements with
+    v = 0 draw no noise.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.
@@ -38,8 +39,8 @@ class LangevinAdam(PreconditionedOptimizer):
         momentum_in_drift: False: the gradient in the place of m in the drift (Bras's second variant); m is kept all the same.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD; LangevinAdamW has it decoupled.
-        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed, chain,
-            maximize, capturable, foreach, fused, backend: as for SGLD.
+        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
+            chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
         HyperparameterError: a value of the wrong type or out of range, at the step where a schedule gives it; duplicate names.

@@ -34,8 +34,8 @@ class LangevinRMSprop(PreconditionedOptimizer):
         eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD.
-        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed, chain,
-            maximize, capturable, foreach, fused, backend: as for SGLD.
+        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
+            chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
         HyperparameterError: a value of the wrong type or out of range, at the step where a schedule gives it; duplicate names.
@@ -47,6 +47,7 @@ class LangevinRMSprop(PreconditionedOptimizer):
 
     rules = ("rmsprop",)
     rule_fields: ClassVar[dict[str, Any]] = {"alpha": Number(high=1.0), **FREEZABLE}
+    off_if_zero = ("momentum",)
 
     def __init__(
         self,

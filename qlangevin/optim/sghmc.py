@@ -31,11 +31,11 @@ class SGHMC(LangevinOptimizer):
         lr: eta, in [0, inf); float or 0-dim tensor.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         friction: alpha in (0, 1), of one step; float or schedule. 0.01 to 0.1 are usual.
-        noise_estimate: the part of the friction whose heat the gradients' own noise brings, eta V / (2 T) for gradients of variance
-            V; in [0, friction].
+        noise_estimate: the part of the friction whose heat the gradients' own noise brings, eta V / (2 T) their variance being V;
+            in [0, friction].
         weight_decay, decoupled_weight_decay: as for SGLD.
-        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed, chain,
-            maximize, capturable, foreach, fused, backend: as for SGLD.
+        grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
+            chain, maximize, capturable, foreach, fused, backend: as for SGLD.
 
     Raises:
         HyperparameterError: a value of the wrong type or out of range, at the step where a schedule gives it; duplicate names.

@@ -8,14 +8,24 @@ from typing import Any
 
 import pytest
 
-from qlangevin import hyper, optim, quantizers, reference, reference_numbers, reference_rules
+from qlangevin import hyper, optim, quantizers, reference, reference_numbers, reference_root, reference_rules
 from qlangevin.backends import native_form
 
 from .sources import block_after, read, without_comments
 
-MEMBERS = ("noise_variance", "prepare", "accumulate", "displace", "finish")
+MEMBERS = ("noise_variance", "prepare", "accumulate", "precondition", "displace", "finish")
 # The step's order as the architecture fixes it; velocity and displacement are the sites where noise is added.
-ORDER = ["unscale", "quantize_grad", "add_weight_decay", "accumulate", "velocity", "displace", "compensate", "quantize_update"]
+ORDER = [
+    "unscale",
+    "quantize_grad",
+    "add_weight_decay",
+    "accumulate",
+    "precondition",
+    "velocity",
+    "displace",
+    "compensate",
+    "quantize_update",
+]
 ORDER += ["displacement", "finish", "move_param"]
 
 
@@ -61,15 +71,16 @@ def test_update_calls_the_stages_in_one_order() -> None:
 
 def cpp_rules() -> dict[str, str]:
     """The body of each rule's struct, comments kept."""
-    text = read("csrc/core/rules.h")
+    text = read("csrc/core/momentum_rules.h") + read("csrc/core/adaptive_rules.h")
     found = {}
     for match in re.finditer(r"^struct (\w+)(?: : (\w+))? \{$", text, flags=re.MULTILINE):
         body = block_after(text, match.start())
-        if "noise_variance" in body:
-            found[match[1]] = body + found.get(match[2], "")  # what a rule does not say itself is its base's
+        if "const char* name" in body:
+            found[match[1]] = body + SEPARATOR + found.get(match[2], "")  # what a rule does not say itself is its base's
     return found
 
 
+SEPARATOR = "\n// base\n"
 RULES = cpp_rules()
 
 
@@ -92,7 +103,8 @@ def commented_names(body: str, name: str) -> list[str]:
     return [] if found is None else [word.strip() for word in found[1].split(",")]
 
 
-RULE_FIELDS = {field for name in optim.__all__ for field in getattr(optim, name).rule_fields}
+GROUP_FIELDS = {field for name in optim.__all__ for field in getattr(optim, name).rule_fields}
+RULE_FIELDS = GROUP_FIELDS | {name for name, group_name in hyper.GROUP_NAMES.items() if group_name in GROUP_FIELDS}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -104,8 +116,12 @@ def test_a_rule_has_the_same_hypers_states_site_and_members(name: str) -> None:
     assert commented_names(body, "hypers") == list(mirror.hypers)
     assert commented_names(body, "states") == list(mirror.states)
     assert constant(body, "site") == f"NoiseSite::{mirror.site}"
-    members = [found for found in re.findall(r"\b(\w+)\(", without_comments(body)) if found in MEMBERS]
-    assert list(dict.fromkeys(members)) == list(MEMBERS)
+    assert int(constant(body, "second_moment")) == mirror.second_moment
+    parts = [re.findall(r"^  static QL_HD [\w:& ]+ (\w+)\(", part, re.MULTILINE) for part in body.split(SEPARATOR)]
+    assert {member for part in parts for member in part} >= set(MEMBERS)
+    for part in parts:
+        said = [member for member in part if member in MEMBERS]
+        assert said == [member for member in MEMBERS if member in said]
     assert re.findall(r"using Kernel = (\w+);", body)[0] in (name, mirror.__base__.__name__)
     own = [key for key in vars(mirror) if key in MEMBERS]
     assert own == [key for key in MEMBERS if key in own]
@@ -145,6 +161,14 @@ def test_a_header_s_functions_stand_in_the_mirror_in_order(file: str) -> None:
     mirror = section("qlangevin/reference_numbers.py", file) + section("qlangevin/reference.py", file)
     wanted = [name for name in cpp_functions(header(file)) if name not in MIRRORED[file]]
     assert wanted and python_functions(mirror) == wanted
+
+
+def test_the_inverse_root_s_constants() -> None:
+    text = header("root.h")
+    assert cpp_functions(text) == ["inverse_root"]
+    assert [int(word, 16) for word in re.findall(r"0x[0-9A-F]{8}", text)] == [reference_root.INVERSE_ROOT_GUESS]
+    coefficients = [float.fromhex(number) for number in re.findall(r"0x1\.[0-9a-f]+p-\d", text)]
+    assert coefficients == list(reference_root.INVERSE_ROOT_COEFFICIENTS[::-1])
 
 
 def test_philox_s_constants() -> None:
