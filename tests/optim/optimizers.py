@@ -5,7 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from qlangevin import SGLD, CoolMomentum, QuantizedSGD
+from qlangevin import (
+    SGHMC,
+    SGLD,
+    CoolMomentum,
+    LangevinAdadelta,
+    LangevinAdagrad,
+    LangevinAdam,
+    LangevinAdamW,
+    LangevinRMSprop,
+    QuantizedAdam,
+    QuantizedAdamW,
+    QuantizedSGD,
+)
 from qlangevin.optim.base import LangevinOptimizer
 from qlangevin.quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
 from qlangevin.schedules import Cooling, Linear
@@ -56,6 +68,26 @@ FORMS: dict[str, Form] = {
     ),
     "QuantizedSGD, noise": Form(
         QuantizedSGD, {"update_quantizer": Grid(LogResolution(2, scale=16.0), "noise"), "compensation": Compensation(1.0, 2)}
+    ),
+    "SGHMC": Form(SGHMC, {"temperature": 0.3, "friction": 0.2, "noise_estimate": 0.05, "weight_decay": 0.01}),
+    "LangevinRMSprop": Form(LangevinRMSprop, {"temperature": 0.1, "alpha": 0.9, "weight_decay": 0.01}),
+    "LangevinAdagrad": Form(
+        LangevinAdagrad, {"temperature": Linear(0.5, 0.1, 6), "lr_decay": 0.1, "initial_accumulator_value": 0.5}
+    ),
+    "LangevinAdadelta": Form(LangevinAdadelta, {"temperature": 0.01, "rho": 0.8, "eps": 1e-3}),
+    "LangevinAdam": Form(LangevinAdam, {"temperature": 0.1, "amsgrad": True, "weight_decay": 0.01}),
+    "LangevinAdam without momentum in the drift": Form(
+        LangevinAdam,
+        {"temperature": 0.1, "momentum_in_drift": False, "betas": (0.8, 0.9), "grad_quantizer": Grid(64.0, "dither")},
+    ),
+    "LangevinAdamW": Form(LangevinAdamW, {"temperature": 0.1}),
+    "QuantizedAdam": Form(
+        QuantizedAdam,
+        {"update_quantizer": Grid(LogResolution(2, scale=128.0)), "compensation": Compensation(1.0, 2), "epsilon_hat": True},
+    ),
+    "QuantizedAdamW": Form(
+        QuantizedAdamW,
+        {"update_quantizer": Grid(AdaptiveResolution(batches_per_epoch=2, start=1), "stochastic"), "compensation": None},
     ),
 }
 BACKENDS = ("native", "reference")
