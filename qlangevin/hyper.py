@@ -23,6 +23,8 @@ from .scalar_values import LARGEST, as_number, is_schedule
 from .thermostat import calibrated_resolution, check_law, quantizer_temperature
 
 NOISES = ("gaussian", "uniform", "rademacher")
+AVERAGED = "averaged_"  # a noise's name for half the sum of a step's and the next step's
+INTEGRATORS = ("euler", "leimkuhler_matthews")
 EXPONENT = "resolution_exponent"  # where a group keeps how far its AdaptiveResolution is
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
 
@@ -197,6 +199,10 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
             f"noise_estimate must be at most friction = {values['friction']!r}, got {values['noise_estimate']!r}"
         )
     check_law(values, values["temperature"])
+    if values.pop("integrator", "euler") == "leimkuhler_matthews":
+        if as_number(group["momentum"]) != 0:
+            raise HyperparameterError(f"integrator = 'leimkuhler_matthews' needs momentum = 0, got {group['momentum']!r}")
+        values["noise"] = AVERAGED + values["noise"]
     if "betas" in values:
         values["beta1"], values["beta2"] = values.pop("betas")
     values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -123,12 +123,20 @@ def rademacher(half: Tensor) -> Tensor:
     return 1.0 - 2.0 * (half >> 15).to(torch.float32)
 
 
-def noise_value(kind: str, coordinates: Coordinates) -> Tensor:
-    """Noise of mean 0 and variance 1 for each element, as a flat binary32 tensor."""
+def noise_value(kind: str, at: Coordinates) -> Tensor:
+    """Noise of mean 0 for each element, as a flat binary32 tensor: of variance 1, or averaged over this step and the next."""
+    law = kind.removeprefix("averaged_")
+    if law != kind:
+        return average(noise_value(law, at), noise_value(law, replace(at, step=at.step + 1)))
     if kind == "gaussian":
-        return gaussian(coordinates.draw_words())
-    half = coordinates.draw_halves(NOISE)
+        return gaussian(at.draw_words())
+    half = at.draw_halves(NOISE)
     return uniform(half) if kind == "uniform" else rademacher(half)
+
+
+def average(now: Tensor, next_one: Tensor) -> Tensor:
+    """The averaged noise from this step's and the next one's."""
+    return (now + next_one) * 0.5
 
 
 # --- quantize.h -------------------------------------------------------------------------------------------------------

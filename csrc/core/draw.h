@@ -26,6 +26,8 @@ struct Purpose {
 struct Coordinates {
   PhiloxKey key;
   uint32_t step, chain;
+
+  QL_HD Coordinates next() const { return {key, step + 1, chain}; }
 };
 
 constexpr int kGroup = 8;

@@ -5,7 +5,24 @@
 
 namespace ql {
 
-enum class NoiseKind : int32_t { gaussian = 1, uniform = 2, rademacher = 3 };
+// Averaged: half the sum of a step's noise and the next step's, of variance 1/2 (Leimkuhler and Matthews, AMRX 2013).
+enum class NoiseKind : int32_t {
+  gaussian = 1,
+  uniform = 2,
+  rademacher = 3,
+  averaged_gaussian = 5,
+  averaged_uniform = 6,
+  averaged_rademacher = 7,
+};
+
+QL_HD bool averages(NoiseKind kind) {
+  return static_cast<int32_t>(kind) > 4;
+}
+
+// The law of each of the two that are averaged; of the only one.
+QL_HD NoiseKind law_of(NoiseKind kind) {
+  return averages(kind) ? static_cast<NoiseKind>(static_cast<int32_t>(kind) - 4) : kind;
+}
 
 // The byte-sum normal: the weighted sum of a word's four bytes is close to normal, and an odd polynomial corrects it to a
 // Kolmogorov distance of 8.1e-6. The weights' sum is even, so that the mean is an integer and the centred sum exact.
@@ -41,6 +58,12 @@ QL_HD typename L::F noise_value(NoiseKind kind, typename L::U bits) {
   if (kind == NoiseKind::gaussian) return gaussian<L>(bits);
   if (kind == NoiseKind::uniform) return uniform<L>(bits);
   return rademacher<L>(bits);
+}
+
+// The averaged noise from this step's and the next one's.
+template <class L>
+QL_HD typename L::F average(typename L::F now, typename L::F next) {
+  return (now + next) * 0.5f;
 }
 
 }  // namespace ql

@@ -34,14 +34,17 @@ struct Draws {
   RoundKeys<L> keys;
   NoiseKind kind;
   bool noise;
-  PurposePart noise_parts[2];
+  PurposePart noise_parts[2][2];  // of this step and of the next
   int count = 0;  // of the draws for roundings
   PurposePart parts[3 + kMaxStates];
   uint32_t* buffers[3 + kMaxStates];
 
   [[gnu::noinline]] Draws(Coordinates coordinates, NoiseKind noise_kind, uint32_t group_high, const Reads& reads, Bits<L>& bits)
       : at(coordinates), keys(at.key), kind(noise_kind), noise(reads.noise) {
-    for (uint32_t i = 0; i < 2; ++i) noise_parts[i] = purpose_part(at, group_high, Purpose::noise + i);
+    for (uint32_t i = 0; i < 2; ++i) {
+      noise_parts[0][i] = purpose_part(at, group_high, Purpose::noise + i);
+      noise_parts[1][i] = purpose_part(at.next(), group_high, Purpose::noise + i);
+    }
     for (int slot = 0; slot < 3 + kMaxStates; ++slot) {
       if (!reads.slots[slot]) continue;
       parts[count] = purpose_part(at, group_high, purposes[slot]);
@@ -61,21 +64,43 @@ QL_HD void draw_halves(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[2]
   for (int i = 0; i < 2 * M; ++i) L::store_halves_draw(buffers[i / 2] + i % 2 * (kTile<L> / 2), c[i]);
 }
 
-// The noise of one block. Its values are made in a loop of their own: their chain of operations is long, and behind the draw's
-// or before the update's it would keep the processor waiting.
+// The noise of one block at one step. Its values are made in a loop of their own: their chain of operations is long, and behind the
+// draw's or before the update's it would keep the processor waiting.
 template <class L>
-QL_HD void draw_noise(const Draws<L>& draws, const GroupPart<L> (&groups)[2], uint32_t* noise) {
+QL_HD void draw_noise(const RoundKeys<L>& keys, NoiseKind law, const GroupPart<L> (&groups)[2], const PurposePart (&parts)[2],
+                      uint32_t* noise) {
   alignas(64) uint32_t words[kBlock<L>];
-  if (draws.kind == NoiseKind::gaussian) {
+  if (law == NoiseKind::gaussian) {
     typename L::C c[4][4];
-    draw<L, 2, 2>(draws.keys, groups, draws.noise_parts, c);
+    draw<L, 2, 2>(keys, groups, parts, c);
     L::store_words_draw(words, c[0], c[2]);
     L::store_words_draw(words + kTile<L>, c[1], c[3]);
     for (int v = 0; v < kBlock<L> / L::width; ++v) L::store_words(noise, v, L::bits_of(gaussian<L>(L::load_words(words, v))));
   } else {
-    draw_halves<L, 1>(draws.keys, groups, {draws.noise_parts[0]}, {words});
+    draw_halves<L, 1>(keys, groups, {parts[0]}, {words});
     for (int v = 0; v < kBlock<L> / L::width; ++v)
-      L::store_words(noise, v, L::bits_of(noise_value<L>(draws.kind, L::load_halves(words, v))));
+      L::store_words(noise, v, L::bits_of(noise_value<L>(law, L::load_halves(words, v))));
+  }
+}
+
+template <class L>
+QL_HD void find_groups(const Draws<L>& draws, Coordinates at, uint32_t group_low, GroupPart<L> (&groups)[2]) {
+  QL_UNROLL
+  for (uint32_t n = 0; n < 2; ++n) {
+    groups[n] = group_part<L>(draws.keys, at, L::group_index() + L::splat_word(group_low + n * L::counters));
+  }
+}
+
+// Noise that is there already becomes the average of it and the next step's.
+template <class L>
+[[gnu::noinline]] void average_noise(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
+  alignas(64) uint32_t next[kBlock<L>];
+  GroupPart<L> groups[2];
+  find_groups<L>(draws, draws.at.next(), group_low, groups);
+  draw_noise<L>(draws.keys, law_of(draws.kind), groups, draws.noise_parts[1], next);
+  for (int v = 0; v < kBlock<L> / L::width; ++v) {
+    const typename L::F both = average<L>(L::float_of(L::load_words(noise, v)), L::float_of(L::load_words(next, v)));
+    L::store_words(noise, v, L::bits_of(both));
   }
 }
 
@@ -83,11 +108,11 @@ QL_HD void draw_noise(const Draws<L>& draws, const GroupPart<L> (&groups)[2], ui
 template <class L>
 [[gnu::noinline]] void draw_block(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
   GroupPart<L> groups[2];
-  QL_UNROLL
-  for (uint32_t n = 0; n < 2; ++n) {
-    groups[n] = group_part<L>(draws.keys, draws.at, L::group_index() + L::splat_word(group_low + n * L::counters));
+  find_groups<L>(draws, draws.at, group_low, groups);
+  if (draws.noise) {
+    draw_noise<L>(draws.keys, law_of(draws.kind), groups, draws.noise_parts[0], noise);
+    if (averages(draws.kind)) average_noise<L>(draws, group_low, noise);
   }
-  if (draws.noise) draw_noise<L>(draws, groups, noise);
   int i = 0;
   for (; i + 1 < draws.count; i += 2) {
     draw_halves<L, 2>(draws.keys, groups, {draws.parts[i], draws.parts[i + 1]}, {draws.buffers[i], draws.buffers[i + 1]});

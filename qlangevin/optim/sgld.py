@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import Flag, Number
+from ..hyper import INTEGRATORS, Choice, Flag, Number
 from ..quantizers import Grid
 from ..scalar_values import as_number
 from .base import LangevinOptimizer
@@ -38,6 +38,8 @@ class SGLD(LangevinOptimizer):
         momentum: mu in [0, 1); float or schedule.
         dampening: tau in [0, 1); 0 if temperature > 0.
         nesterov: Nesterov's momentum; only at temperature 0.
+        integrator: "euler", or "leimkuhler_matthews": (z + z') / 2 in the place of z, with the next step's z' drawn ahead, and
+            drawn again then; exact variances on a quadratic at every stable lr. Only without momentum.
         weight_decay: lambda in [0, inf): a Gaussian prior, inside the gradient; decoupled: theta -= eta lambda theta.
         decoupled_weight_decay: whether weight_decay is decoupled from the gradient.
         grad_quantizer: quantizers.Grid for the gradient, before decay; None for none.
@@ -63,7 +65,8 @@ class SGLD(LangevinOptimizer):
         TensorError: sparse, complex or integer parameters.
         BackendError: an unknown backend.
 
-    Source: Welling and Teh, ICML 2011, eq. 4, for a mean loss; noise in the velocity: Chen, Fox, Guestrin, ICML 2014, eq. 15.
+    Source: Welling and Teh, ICML 2011, eq. 4, for a mean loss; noise in the velocity: Chen, Fox, Guestrin, ICML 2014, eq. 15;
+    averaged noise: Leimkuhler and Matthews, AMRX 2013.
     """
 
     rules = ("plain", "momentum")
@@ -71,6 +74,7 @@ class SGLD(LangevinOptimizer):
         "momentum": Number(high=1.0, scheduled=True),
         "dampening": Number(high=1.0),
         "nesterov": Flag(),
+        "integrator": Choice(INTEGRATORS),
     }
 
     def __init__(
@@ -82,6 +86,7 @@ class SGLD(LangevinOptimizer):
         momentum: float | Schedule = 0.0,
         dampening: float = 0.0,
         nesterov: bool = False,
+        integrator: str = "euler",
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
         grad_quantizer: Grid | None = None,

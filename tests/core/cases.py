@@ -44,7 +44,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "param": ("float32", "bfloat16", "float16"),
     "grad": ("float32", "bfloat16", "float16"),
     "state": ("float32", "bfloat16"),
-    "noise": ("gaussian", "uniform", "rademacher"),
+    "noise": ("gaussian", "uniform", "rademacher", "averaged_gaussian", "averaged_uniform", "averaged_rademacher"),
     "grad_rounding": ("off", "nearest", "stochastic", "floor", "dither"),
     "update_rounding": ("off", "nearest", "stochastic", "floor", "dither"),
     "grad_resolution": (INFINITE, 64.0, 100.0),

@@ -15,6 +15,7 @@ from torch import Tensor
 from qlangevin import _native, reference, reference_rules
 
 NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}  # NoiseKind of csrc/core/normal.h
+NOISE_CODES |= {f"averaged_{name}": code + 4 for name, code in NOISE_CODES.items()}
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}  # GridRounding of csrc/core/quantize.h
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 INTEGERS = {4: torch.int32, 2: torch.int16, 8: torch.int64}

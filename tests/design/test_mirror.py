@@ -153,7 +153,11 @@ def test_the_scalars_of_a_step_have_the_same_names() -> None:
 
 
 # Headers, and functions that only vector code needs or that are one expression in Python.
-MIRRORED: dict[str, set[str]] = {"normal.h": set(), "quantize.h": {"one_if", "draws"}, "scalars.h": {"effective_rounding"}}
+MIRRORED: dict[str, set[str]] = {
+    "normal.h": {"averages", "law_of"},
+    "quantize.h": {"one_if", "draws"},
+    "scalars.h": {"effective_rounding"},
+}
 
 
 @pytest.mark.parametrize("file", MIRRORED)
@@ -206,7 +210,7 @@ def test_the_noise_laws_constants() -> None:
 @pytest.mark.parametrize(
     ("file", "enum", "names", "codes"),
     [
-        ("normal.h", "NoiseKind", hyper.NOISES, native_form.NOISE_CODES),
+        ("normal.h", "NoiseKind", (*hyper.NOISES, *(hyper.AVERAGED + name for name in hyper.NOISES)), native_form.NOISE_CODES),
         ("quantize.h", "GridRounding", ("off", *quantizers.ROUNDINGS), native_form.ROUNDING_CODES),
     ],
 )
