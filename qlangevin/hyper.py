@@ -27,6 +27,7 @@ AVERAGED = "averaged_"  # a noise's name for half the sum of a step's and the ne
 INTEGRATORS = ("euler", "leimkuhler_matthews")
 EXPONENT = "resolution_exponent"  # where a group keeps how far its AdaptiveResolution is
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
+CORRECTED = "variance_corrected"
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ FIELDS: dict[str, Any] = {
     "maximize": Flag(),
     "noise": Choice(NOISES),
     "noise_on": OptionalNames(),
-    "param_rounding": Choice(STORAGE_ROUNDINGS),
+    "param_rounding": Choice((*STORAGE_ROUNDINGS, CORRECTED)),
     "state_rounding": Choice(STORAGE_ROUNDINGS),
     "grad_quantizer": OptionalGrid(),
     "update_quantizer": OptionalGrid(of_update=True),
@@ -218,6 +219,7 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
         values["adaptive"] = None
     decay, decoupled = values["weight_decay"], values["decoupled_weight_decay"]
     values["weight_decay"], values["decoupled_weight_decay"] = (0.0, decay) if decoupled else (decay, 0.0)
+    values["corrected_param"] = values["param_rounding"] == CORRECTED
     values["stochastic_param"] = values.pop("param_rounding") != "nearest"
     values["stochastic_state"] = values.pop("state_rounding") != "nearest"
     return values

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .reference_correct import correct
 from .reference_numbers import (
     DRAWING,
     GRAD_QUANTIZER,
@@ -53,6 +54,7 @@ class Scalars:
     update_spacing: float
     stochastic_param: bool
     stochastic_state: bool
+    corrected_param: bool
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ def make_row(rule: type[Plain], h: Mapping[str, Any], grad_multiplier: float, st
         update_spacing=once(1.0 / h["update_resolution"]),
         stochastic_param=h["stochastic_param"],
         stochastic_state=h["stochastic_state"],
+        corrected_param=h["corrected_param"],
     )
     return Row(common, rule.prepare(h, step), step, chain)
 
@@ -123,13 +126,16 @@ def quantize_update(s: Scalars, delta: Tensor, at: Coordinates) -> Tensor:
     return quantize(delta, s.update_rounding, s.update_resolution, s.update_spacing, half)
 
 
-def scaled_noise(rule: type[Plain], s: Scalars, e: Element, at: Coordinates) -> Tensor:
-    """Noise in the unit of its site; none where the second moment is 0."""
-    noise = noise_value(s.noise, at).to(e.param.dtype) * s.noise_scale
-    if rule.second_moment >= 0:
-        assert e.root is not None
-        noise = noise * torch.where(e.states[rule.second_moment] == 0.0, 0.0, e.root)
-    return noise
+def root_of_noise(rule: type[Plain], e: Element) -> Tensor:
+    """What the noise of an element is multiplied with besides its scale: sqrt(P), 0 where the second moment is 0."""
+    assert e.root is not None
+    return e.root if rule.second_moment < 0 else torch.where(e.states[rule.second_moment] == 0.0, 0.0, e.root)
+
+
+def scaled_noise(rule: type[Plain], s: Scalars, e: Element, noise: Tensor) -> Tensor:
+    """Noise in the unit of its site."""
+    noise = noise * s.noise_scale
+    return noise if rule.second_moment < 0 else noise * root_of_noise(rule, e)
 
 
 def moving_noise(rule: type[Plain], row: Row, noise: Tensor) -> Tensor:
@@ -150,6 +156,7 @@ class Element:
     param: Tensor
     grad: Tensor
     states: list[Tensor]
+    stored_as: torch.dtype  # of the parameter
     root: Tensor | None = None  # sqrt(P) of the preconditioner
     displacement: Tensor | None = None  # before it is quantized
     delta: Tensor | None = None  # after that, without the noise that is added to it
@@ -165,8 +172,9 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
     g = add_weight_decay(s, g, e.param)
     rule.accumulate(row.rule, g, e.states)
     e.root = rule.precondition(row.rule, e.states)
-    if noisy:
-        e.noise = scaled_noise(rule, s, e, at)
+    drawn = noise_value(s.noise, at).to(g.dtype) if noisy else None
+    if drawn is not None:
+        e.noise = scaled_noise(rule, s, e, drawn)
     if rule.site == "velocity" and e.noise is not None:
         e.states[0] = e.states[0] + e.noise
     delta = rule.displace(row.rule, g, e.root, e.states)
@@ -174,10 +182,16 @@ def update(rule: type[Plain], row: Row, at: Coordinates, noisy: bool, e: Element
     e.displacement = delta
     delta = quantize_update(s, delta, at)
     e.delta = delta
-    if rule.site == "displacement" and e.noise is not None:
+    onto_delta = noisy and rule.site == "displacement"
+    if onto_delta and e.noise is not None and not s.corrected_param:
         delta = delta + e.noise
-    rule.finish(row.rule, delta, e.states)
     e.param = move_param(s, e.param, delta)
+    if onto_delta and drawn is not None and s.corrected_param:
+        mean, deviation = e.param, root_of_noise(rule, e) * s.noise_scale
+        half = at.draw_halves(PARAM_ROUNDING) if e.stored_as.itemsize == 2 else None
+        e.param = correct(e.stored_as, mean, deviation, drawn, half)
+        delta = delta + (e.param - mean)
+    rule.finish(row.rule, delta, e.states)
 
 
 def round_stored(value: Tensor, dtype: torch.dtype, at: Coordinates, purpose: int | None) -> Tensor:
@@ -208,7 +222,7 @@ def run_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Ten
     work = torch.float64 if param.dtype == torch.float64 else torch.float32
     if part.compensation != 0.0:
         row = replace(row, common=replace(row.common, compensation=part.compensation))
-    e = Element(flatten(param).to(work), flatten(grad).to(work), [flatten(state).to(work) for state in states])
+    e = Element(flatten(param).to(work), flatten(grad).to(work), [flatten(state).to(work) for state in states], param.dtype)
     update(rule, row, at, part.noise and row.common.noise_scale > 0.0, e)
     return e
 

@@ -1,4 +1,5 @@
-// The rules with a diagonal preconditioner P, made of a second moment of the gradients; rule.h says what the members of a rule are.
+// The rules with a diagonal preconditioner P, made of a second moment of the gradients; rule.h says what the members of a rule
+// are.
 #pragma once
 
 #include "rule.h"
@@ -156,8 +157,8 @@ struct AdamAmsgrad : Adam {
   }
 };
 
-// torch.optim.Adadelta's, P = sqrt((acc_delta + eps) / (square_avg + eps)). acc_delta averages the squares of the final displacement
-// over lr, noise included (Bras, arXiv 2212.14718).
+// torch.optim.Adadelta's, P = sqrt((acc_delta + eps) / (square_avg + eps)). acc_delta averages the squares of the final
+// displacement over lr, noise included (Bras, arXiv 2212.14718).
 struct Adadelta {
   using Kernel = Adadelta;
   static constexpr const char* name = "adadelta";

@@ -96,13 +96,9 @@ struct SGHMC : Momentum {
   static constexpr const char* name = "sghmc";
   static constexpr int hypers = 2;  // friction, noise_estimate
 
-  static QL_HD double noise_variance(const Hyper& h, int64_t) {
-    return 2.0 * (h.rule[0] - h.rule[1]) * h.lr * h.temperature;
-  }
+  static QL_HD double noise_variance(const Hyper& h, int64_t) { return 2.0 * (h.rule[0] - h.rule[1]) * h.lr * h.temperature; }
 
-  static QL_HD Scalars prepare(const Hyper& h, int64_t) {
-    return {round_once(1.0 - h.rule[0]), round_once(h.lr), -1.0f, false};
-  }
+  static QL_HD Scalars prepare(const Hyper& h, int64_t) { return {round_once(1.0 - h.rule[0]), round_once(h.lr), -1.0f, false}; }
 };
 
 }  // namespace ql

@@ -1,5 +1,5 @@
-// 1 / sqrt(x) from multiplications, additions and one integer subtraction: the same bits on every machine, no branch, and half the
-// instructions that a GPU takes for a correctly rounded root and quotient (docs/decisions/0011).
+// 1 / sqrt(x) from multiplications, additions and one integer subtraction: the same bits on every machine, no branch, and half
+// the instructions that a GPU takes for a correctly rounded root and quotient (docs/decisions/0011).
 #pragma once
 
 #include "lanes.h"

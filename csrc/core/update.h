@@ -2,6 +2,7 @@
 // CPU and CUDA call it; qlangevin/reference.py and triton_kernels/update.py mirror it.
 #pragma once
 
+#include "correct.h"
 #include "draw.h"
 #include "normal.h"
 #include "quantize.h"
@@ -22,10 +23,11 @@ struct Random {
   QL_HD typename L::F draw_noise() const { return noise; }
   QL_HD typename L::U draw_grad() const { return grad; }
   QL_HD typename L::U draw_update() const { return update; }
+  QL_HD typename L::U draw_param() const { return param; }
 };
 
-// root: sqrt(P) of the preconditioner; displacement: the rule's, before it is quantized; delta: after that, without the noise that
-// is added to it.
+// root: sqrt(P) of the preconditioner; displacement: the rule's, before it is quantized; delta: after that, without the noise
+// that is added to it.
 template <class L, class Rule>
 struct Element {
   typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1], root, displacement, delta;
@@ -60,13 +62,19 @@ QL_HD typename L::F quantize_update(const Scalars& s, typename L::F delta, const
   return quantize<L>(delta, s.update_rounding, s.update_resolution, s.update_spacing, half);
 }
 
-// Noise in the unit of its site. Where the second moment is 0, in rows and units that no gradient has reached, there is none: P is
-// 1 / eps there.
+// What the noise of an element is multiplied with besides its scale: sqrt(P). Where the second moment is 0, in rows and units
+// that no gradient has reached, there is none: P is 1 / eps there.
+template <class L, class Rule>
+QL_HD typename L::F root_of_noise(const Element<L, Rule>& e) {
+  if constexpr (Rule::second_moment < 0) return e.root;  // 1
+  return L::select(e.states[Rule::second_moment < 0 ? 0 : Rule::second_moment] == 0.0f, L::float_of(L::splat(0u)), e.root);
+}
+
+// Noise in the unit of its site.
 template <class L, class Rule>
 QL_HD typename L::F scaled_noise(const Scalars& s, const Element<L, Rule>& e, typename L::F noise) {
   noise = noise * s.noise_scale;
-  if constexpr (Rule::second_moment >= 0)
-    noise = noise * L::select(e.states[Rule::second_moment] == 0.0f, L::float_of(L::splat(0u)), e.root);
+  if constexpr (Rule::second_moment >= 0) noise = noise * root_of_noise<L, Rule>(e);
   return noise;
 }
 
@@ -84,9 +92,10 @@ QL_HD typename L::F move_param(const Scalars& s, typename L::F param, typename L
   return param + delta;
 }
 
-// noisy: the tensor takes noise and noise_scale > 0. The new values are binary32; rounding to storage is round.h's.
-template <class L, class Rule, class Source>
-QL_HD void update(const Row<Rule>& row, bool noisy, const Source& random, Element<L, Rule>& e) {
+// noisy: the tensor takes noise and noise_scale > 0. stored: what the parameter is stored as. The new values are binary32;
+// rounding to storage is round.h's.
+template <class L, class Rule, class P, class Source>
+QL_HD void update(const Row<Rule>& row, bool noisy, P stored, const Source& random, Element<L, Rule>& e) {
   using F = typename L::F;
   const Scalars& s = row.common;
   F g = unscale<L>(s, e.grad);
@@ -100,9 +109,15 @@ QL_HD void update(const Row<Rule>& row, bool noisy, const Source& random, Elemen
   e.displacement = delta;
   delta = quantize_update<L>(s, delta, [&] { return random.draw_update(); });
   e.delta = delta;
-  if (Rule::site == NoiseSite::displacement && noisy) delta = delta + scaled_noise<L, Rule>(s, e, random.draw_noise());
-  Rule::template finish<L>(row.rule, delta, e.states);
+  const bool onto_delta = Rule::site == NoiseSite::displacement && noisy;
+  if (onto_delta && !s.corrected_param) delta = delta + scaled_noise<L, Rule>(s, e, random.draw_noise());
   e.param = move_param<L>(s, e.param, delta);
+  if (onto_delta && s.corrected_param) {
+    const F mean = e.param, deviation = root_of_noise<L, Rule>(e) * s.noise_scale;
+    e.param = correct<L>(stored, mean, deviation, random.draw_noise(), random.draw_param());
+    delta = delta + (e.param - mean);
+  }
+  Rule::template finish<L>(row.rule, delta, e.states);
 }
 
 }  // namespace ql

@@ -35,7 +35,7 @@ struct Draws {
   NoiseKind kind;
   bool noise;
   PurposePart noise_parts[2][2];  // of this step and of the next
-  int count = 0;  // of the draws for roundings
+  int count = 0;                  // of the draws for roundings
   PurposePart parts[3 + kMaxStates];
   uint32_t* buffers[3 + kMaxStates];
 
@@ -64,8 +64,8 @@ QL_HD void draw_halves(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[2]
   for (int i = 0; i < 2 * M; ++i) L::store_halves_draw(buffers[i / 2] + i % 2 * (kTile<L> / 2), c[i]);
 }
 
-// The noise of one block at one step. Its values are made in a loop of their own: their chain of operations is long, and behind the
-// draw's or before the update's it would keep the processor waiting.
+// The noise of one block at one step. Its values are made in a loop of their own: their chain of operations is long, and behind
+// the draw's or before the update's it would keep the processor waiting.
 template <class L>
 QL_HD void draw_noise(const RoundKeys<L>& keys, NoiseKind law, const GroupPart<L> (&groups)[2], const PurposePart (&parts)[2],
                       uint32_t* noise) {

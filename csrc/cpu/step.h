@@ -85,7 +85,7 @@ QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bit
     for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L, S>(at.states[k], v);
     const typename L::F old = e.param;
     typename L::F stored = old;
-    update<L, Rule>(row, pass.noisy, random, e);
+    update<L, Rule>(row, pass.noisy, P{}, random, e);
     if constexpr (stores) {
       if (s.lr != 0.0f) stored = store<L, P>(at.param, v, e.param, s.stochastic_param, random.param);
       for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
@@ -142,7 +142,7 @@ template <class Rule, class P, class S>
 QL_HD Kind kind_of(const Scalars& s, bool noisy) {
   const Reads reads = list_reads<Rule, P, S>(s, noisy);
   constexpr bool half_param = sizeof(typename P::Bits) == 2, half_state = Rule::states > 0 && sizeof(typename S::Bits) == 2;
-  if (s.grad_rounding != GridRounding::off) return Kind::any;
+  if (s.grad_rounding != GridRounding::off || s.corrected_param) return Kind::any;
   if (noisy && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
   const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
   const bool simple = s.update_rounding == GridRounding::off || s.update_rounding == GridRounding::nearest;
@@ -154,6 +154,7 @@ template <Kind kind>
 QL_HD void assume(Scalars& s, bool& noisy) {
   if (kind != Kind::plain && kind != Kind::langevin) return;
   s.grad_rounding = GridRounding::off;
+  s.corrected_param = false;
   s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
   if (kind == Kind::plain && s.update_rounding != GridRounding::off) s.update_rounding = GridRounding::nearest;
   if (kind == Kind::langevin) s.compensation = 0.0f;

@@ -51,6 +51,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "update_resolution": (INFINITE, 1024.0, 1e4),
     "stochastic_param": (False, True),
     "stochastic_state": (False, True),
+    "corrected_param": (False, False, True),
     "lr": (0.0, 1e-3, 0.1),
     "temperature": (0.0, 1e-4, 1.0),
     "weight_decay": (0.0, 0.1),
@@ -85,7 +86,7 @@ class Case:
     def make_step(self) -> Step:
         """The step of its two groups; the second has settings of its own where the kernel may not assume them equal."""
         names = ("lr", "temperature", "weight_decay", "decoupled_weight_decay", "noise", "grad_rounding", "update_rounding")
-        names += ("grad_resolution", "update_resolution", "stochastic_param", "stochastic_state")
+        names += ("grad_resolution", "update_resolution", "stochastic_param", "stochastic_state", "corrected_param")
         first = settings(**{name: self[name] for name in names}, **RULE_ROWS[self["row"]][1])
         draw = random.Random(self.seed)
         other = {name: draw.choice(FACTORS[name]) for name in names}

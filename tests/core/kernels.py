@@ -35,6 +35,7 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "update_rounding": "off",
     "stochastic_param": False,
     "stochastic_state": False,
+    "corrected_param": False,
     "momentum": 0.0,
     "dampening": 0.0,
     "nesterov": False,

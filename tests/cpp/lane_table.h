@@ -128,7 +128,7 @@ void run_step(const Row<Rule>& row, const StepIn& in, const StepOut& out, int64_
     random.noise = noise_value<L>(row.common.noise, L::load_words(in.arrays[3], v));
     random.grad = L::load_words(in.arrays[4], v);
     random.update = L::load_words(in.arrays[5], v);
-    update<L, Rule>(row, row.common.noise_scale > 0.0f, random, e);
+    update<L, Rule>(row, row.common.noise_scale > 0.0f, Float32{}, random, e);
     memcpy(out.param + v * L::width, &e.param, sizeof(e.param));
     memcpy(out.state + v * L::width, &e.states[0], sizeof(e.states[0]));
   }

@@ -21,7 +21,7 @@ float step_param(const Hyper& h, bool noisy, float param, float grad, float* sta
   e.param = param;
   e.grad = grad;
   if (state != nullptr) e.states[0] = *state;
-  update<ScalarLanes, Rule>(make_row<Rule>(h, 1.0, 2, 0), noisy, random, e);
+  update<ScalarLanes, Rule>(make_row<Rule>(h, 1.0, 2, 0), noisy, Float32{}, random, e);
   if (state != nullptr) *state = e.states[0];
   return e.param;
 }

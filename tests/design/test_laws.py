@@ -109,7 +109,10 @@ SCALARS = {"make_row", "noise_variance", "prepare", "decayed_lr", "square_correc
 
 @pytest.mark.parametrize(
     "name",
-    [f"qlangevin/reference{part}.py" for part in ("", "_numbers", "_root", "_rules", "_momentum_rules", "_adaptive_rules")],
+    [
+        f"qlangevin/reference{part}.py"
+        for part in ("", "_numbers", "_root", "_correct", "_rules", "_momentum_rules", "_adaptive_rules")
+    ],
 )
 def test_the_reference_uses_exact_operations_only(name: str) -> None:
     tree = ast.parse(read(name))
