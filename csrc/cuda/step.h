@@ -79,11 +79,9 @@ QL_HD const char* grad_of(const Arguments& a, int32_t tensor) {
 
 // state: which one; -1 for the parameter.
 template <class T>
-QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
-  if constexpr (sizeof(typename T::Bits) == 2) {
-    if (stochastic) return pack<T>(values, state < 0 ? draws.draw_param() : draws.draw_state(state));
-  }
-  return pack<T>(values);
+QL_HD Packed<T> pack_drawn(T type, const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
+  if (bytes_of(type) == 2 && stochastic) return pack(type, values, state < 0 ? draws.draw_param() : draws.draw_state(state));
+  return pack(type, values);
 }
 
 // Most steps have no quantizer, no decay and no compensation. One branch to a step where the compiler knows that costs less than
@@ -102,6 +100,17 @@ QL_HD void update_group(const Row<Rule>& row, bool bare_row, bool noisy, const S
   update<GroupLanes, Rule>(bare, noisy, random, e);
 }
 
+// What parameter, gradient and states are stored as.
+template <class P, class G, class S>
+struct StoredAs {
+  P param;
+  G grad;
+  S state;
+
+  QL_HD explicit StoredAs(const StorageTypes& types)
+      : param(type_of<P>(types.param)), grad(type_of<G>(types.grad)), state(type_of<S>(types.state)) {}
+};
+
 // A group as it was loaded.
 template <class Rule, class P, class G, class S>
 struct Loaded {
@@ -109,12 +118,12 @@ struct Loaded {
   Packed<G> grad;
   Packed<S> states[Rule::states > 0 ? Rule::states : 1];
 
-  QL_HD Element<GroupLanes, Rule> unpacked() const {
+  QL_HD Element<GroupLanes, Rule> unpacked(const StoredAs<P, G, S>& types) const {
     Element<GroupLanes, Rule> e;
-    e.param = unpack<P>(param);
-    e.grad = unpack<G>(grad);
+    e.param = unpack(types.param, param);
+    e.grad = unpack(types.grad, grad);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack<S>(states[k]);
+    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack(types.state, states[k]);
     return e;
   }
 };
@@ -122,17 +131,19 @@ struct Loaded {
 // Where the elements of a task's block lie.
 template <class Rule, class P, class G, class S>
 struct Memory {
+  StoredAs<P, G, S> types;
   char* param;
   const char* grad;
   char* states[Rule::states > 0 ? Rule::states : 1];
   uint32_t aligned;
 
-  QL_HD Memory(const Reach& reach, const Tensor& tensor, const char* grad_memory) {
-    param = reach.begin_of<P>(tensor.param);
-    grad = reach.begin_of<G>(grad_memory);
+  QL_HD Memory(const StoredAs<P, G, S>& stored, const Reach& reach, const Tensor& tensor, const char* grad_memory)
+      : types(stored) {
+    param = reach.begin_of(types.param, tensor.param);
+    grad = reach.begin_of(types.grad, grad_memory);
     uint32_t address = address_bits(param) | address_bits(grad);
     for (int k = 0; k < Rule::states; ++k) {
-      states[k] = reach.begin_of<S>(tensor.states[k]);
+      states[k] = reach.begin_of(types.state, tensor.states[k]);
       address |= address_bits(states[k]);
     }
     aligned = move_of(address) == Move::aligned ? 1u : 0u;
@@ -153,25 +164,28 @@ struct Memory {
  private:
   QL_HD Loaded<Rule, P, G, S> load_as(const Lane& lane, Move move) const {
     Loaded<Rule, P, G, S> group;
-    group.param = load_group<P>(param + bytes_of<P>(lane.at), move, lane.range);
-    group.grad = load_group<G>(grad + bytes_of<G>(lane.at), move, lane.range);
+    group.param = load_group(types.param, param + bytes_of(types.param, lane.at), move, lane.range);
+    group.grad = load_group(types.grad, grad + bytes_of(types.grad, lane.at), move, lane.range);
+    const uint32_t at = bytes_of(types.state, lane.at);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) group.states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), move, lane.range);
+    for (int k = 0; k < Rule::states; ++k) group.states[k] = load_group(types.state, states[k] + at, move, lane.range);
     return group;
   }
   QL_HD void store_as(const Lane& lane, Move move, bool moves, const Loaded<Rule, P, G, S>& group) const {
-    if (moves) store_group<P>(param + bytes_of<P>(lane.at), group.param, move, lane.range);
+    if (moves) store_group(types.param, param + bytes_of(types.param, lane.at), group.param, move, lane.range);
+    const uint32_t at = bytes_of(types.state, lane.at);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) store_group<S>(states[k] + bytes_of<S>(lane.at), group.states[k], move, lane.range);
+    for (int k = 0; k < Rule::states; ++k) store_group(types.state, states[k] + at, group.states[k], move, lane.range);
   }
 };
 
 // Rounds a stepped group into what it was loaded as.
 template <class Rule, class P, class G, class S>
-QL_HD void round_group(const Scalars& s, const Draws& draws, const Element<GroupLanes, Rule>& e, Loaded<Rule, P, G, S>& group) {
-  if (s.lr != 0.0f) group.param = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
+QL_HD void round_group(const StoredAs<P, G, S>& types, const Scalars& s, const Draws& draws, const Element<GroupLanes, Rule>& e,
+                       Loaded<Rule, P, G, S>& group) {
+  if (s.lr != 0.0f) group.param = pack_drawn(types.param, e.param, s.stochastic_param, draws, -1);
   QL_UNROLL
-  for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
+  for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn(types.state, e.states[k], s.stochastic_state, draws, k);
 }
 
 template <class Rule, class P, class G, class S, bool observed>
@@ -186,10 +200,11 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
-  Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
+  const StoredAs<P, G, S> types(a.types);
+  Memory<Rule, P, G, S> memory(types, reach, tensor, grad_of(a, task.tensor));
   Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
               reach.block / kGroup);
-  const bool rounded = sizeof(typename P::Bits) == 2 && s.lr != 0.0f;
+  const bool rounded = bytes_of(types.param) == 2 && s.lr != 0.0f;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy, rounded};
   Tally tally;
   if constexpr (observed) tally.clear();
@@ -200,7 +215,7 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
     const Lane lane(reach, begin, thread, memory.whole());
     Loaded<Rule, P, G, S> group = memory.load(lane);
     draws.begin(static_cast<uint32_t>(reach.block / kGroup) + static_cast<uint32_t>(begin) / kGroup + thread);
-    Element<L, Rule> e = group.unpacked();
+    Element<L, Rule> e = group.unpacked(types);
     const Eight<float> old = e.param;
     Eight<float> noise{};
     if constexpr (observed) {
@@ -210,34 +225,37 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
       update_group<Rule>(row, bare != 0, noisy, draws, e);
     }
     if (stores) {
-      round_group<Rule, P, G, S>(s, draws, e, group);
+      round_group(types, s, draws, e, group);
       memory.store(lane, s.lr != 0.0f, group);
     }
     if constexpr (observed) {
-      const Trace trace{unscale<L>(s, e.grad), e.displacement, e.delta, moving_noise<L, Rule>(row, noise), old, e.param,
-                        unpack<P>(group.param)};
+      const Trace trace{unscale<L>(s, e.grad),           e.displacement, e.delta, moving_noise<L, Rule>(row, noise), old, e.param,
+                        unpack(types.param, group.param)};
       tally.add(trace, watched, lane.range);
     }
   }
   if constexpr (observed) tally.finish(watched, here.thread, a.statistics + here.block * Statistic::count);
 }
 
-template <class Rule, class P, class G>
-StepKernel find_state(Storage state, bool observed) {
-  if (Rule::states == 0 || state == Storage::float32)
-    return observed ? step_kernel<Rule, P, G, Float32, true> : step_kernel<Rule, P, G, Float32, false>;
+template <class Rule, class P>
+StepKernel find_state(Storage state) {
   if constexpr (Rule::states > 0) {
-    if (state == Storage::bfloat16)
-      return observed ? step_kernel<Rule, P, G, BFloat16, true> : step_kernel<Rule, P, G, BFloat16, false>;
+    if (state == Storage::bfloat16) return step_kernel<Rule, P, P, BFloat16, false>;
   }
-  return nullptr;
+  return step_kernel<Rule, P, P, Float32, false>;
 }
 
-template <class Rule, class P>
-StepKernel find_grad(Storage grad, Storage state, bool observed) {
-  if (grad == Storage::float32) return find_state<Rule, P, Float32>(state, observed);
-  if (grad == Storage::bfloat16) return find_state<Rule, P, BFloat16>(state, observed);
-  return find_state<Rule, P, Float16>(state, observed);
+template <class Rule>
+StepKernel find_typed_step(StorageTypes types) {
+  if (types.param == Storage::float32) return find_state<Rule, Float32>(types.state);
+  if (types.param == Storage::bfloat16) return find_state<Rule, BFloat16>(types.state);
+  return find_state<Rule, Float16>(types.state);
+}
+
+template <class Rule>
+StepKernel find_any_step(bool observed) {
+  if (observed) return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, true>;
+  return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, false>;
 }
 
 }  // namespace ql::cuda
