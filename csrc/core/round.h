@@ -6,18 +6,21 @@
 
 namespace ql {
 
+enum class Storage : int { float32 = 0, bfloat16 = 1, float16 = 2 };
+
+// The same, where the value is a type.
 struct Float32 {
   using Bits = uint32_t;
+  static constexpr Storage value = Storage::float32;
 };
 struct BFloat16 {
   using Bits = uint16_t;
+  static constexpr Storage value = Storage::bfloat16;
 };
 struct Float16 {
   using Bits = uint16_t;
+  static constexpr Storage value = Storage::float16;
 };
-
-// The same, where the type is a value.
-enum class Storage : int { float32 = 0, bfloat16 = 1, float16 = 2 };
 
 template <class L>
 QL_HD typename L::F widen(Float32, typename L::U bits) {

@@ -26,6 +26,11 @@ struct Task {
   uint32_t block;
 };
 
+// What the tensors of a launch are stored as.
+struct StorageTypes {
+  Storage param, grad, state;
+};
+
 constexpr int kInlineBytes = 3840;
 
 // By value, in less than the 4 KB that a launch takes on every driver.
@@ -36,10 +41,12 @@ struct Arguments {
   const void* rows;          // Row<Rule>, one for each tensor; none: one for each group, among the inline bytes
   const float* found_inf;    // if there is one and it is not 0, nothing is done
   double* statistics;        // of an observed step: Statistic::count for each task
+  StorageTypes types;        // for the kernels that any types have
   int32_t grads_at;          // where the gradients begin among the inline bytes
   bool stores;               // of an observed step; false: it is looked at before it is taken
   alignas(16) unsigned char inline_bytes[kInlineBytes];
 };
+static_assert(sizeof(Arguments) <= 4096);
 
 using StepKernel = void (*)(Arguments);
 
@@ -115,16 +122,20 @@ struct RuleEntry {
   const char* name;
   size_t row_bytes;
   PrepareKernel prepare;
-  StepKernel (*find_step)(Storage param, Storage grad, Storage state, bool observed);
+  StepKernel (*find_step)(StorageTypes types, bool observed);  // or null: no state is stored so
   void (*make_row)(const Hyper& hyper, double grad_multiplier, int64_t step, uint32_t chain, void* row);
 };
 
 // Throws std::invalid_argument naming the known ones.
 const RuleEntry& find_rule(const std::string& name);
 
-// Each step kernel is compiled in a file of its rule and its parameters' type.
-template <class Rule, class P>
-StepKernel find_step(Storage grad, Storage state, bool observed);
+// Most steps are not observed, and torch wants gradients of their parameter's type: their kernels know all types.
+template <class Rule>
+StepKernel find_typed_step(StorageTypes types);
+
+// The kernels of all other steps read the types from their arguments.
+template <class Rule>
+StepKernel find_any_step(bool observed);
 
 SquaresKernel find_squares(Storage grad);
 

@@ -127,6 +127,7 @@ void Plan::begin(const StepInput& input, const Common& common, bool norms) {
   arguments_.tensors = tables_.tensors;
   arguments_.tasks = tables_.tasks;
   arguments_.found_inf = common.found_inf;
+  arguments_.types = description_.types;
   size_t used = 0;
   if (!norms && make_inline_rows(input, common)) {
     used = rule_->row_bytes * input.groups.size();
@@ -148,7 +149,7 @@ void Plan::fold_tasks(const double* values, double* sums, int width, const Commo
 
 void Plan::square_grads(const Common& common, double* by_place) {
   const SquaresArguments arguments{tables_.tensors, tables_.tasks, arguments_.grads, tables_.squares};
-  launch(find_squares(description_.grad), static_cast<int64_t>(tasks_.size()), kWarp, common.stream, arguments);
+  launch(find_squares(description_.types.grad), static_cast<int64_t>(tasks_.size()), kWarp, common.stream, arguments);
   fold_tasks(tables_.squares, tables_.sums, 1, common);
   const FoldArguments gather{tables_.sums, by_place, tables_.gathers, 0, 1, 1, 1, common.found_inf};
   launch(fold_kernel, static_cast<int64_t>(size()), kWarp, common.stream, gather);

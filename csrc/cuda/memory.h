@@ -90,7 +90,7 @@ QL_HD Packed<T> load_partial(const char* address, Range range) {
 }
 
 template <class T>
-QL_HD Packed<T> load_group(const char* address, Move move, Range range) {
+QL_HD Packed<T> load_group(T, const char* address, Move move, Range range) {
   if (move == Move::aligned) return load_aligned<T>(address);
   if (move == Move::shifted) return load_shifted<T>(address);
   return load_partial<T>(address, range);
@@ -140,7 +140,7 @@ QL_HD void store_shifted(char* address, const Packed<T>& packed) {
 }
 
 template <class T>
-QL_HD void store_group(char* address, const Packed<T>& packed, Move move, Range range) {
+QL_HD void store_group(T, char* address, const Packed<T>& packed, Move move, Range range) {
   if (move == Move::aligned) {
     QL_UNROLL
     for (int q = 0; q < kQuads<T>; ++q) store_quad(address + 16 * q, packed.quads[q]);
@@ -152,7 +152,7 @@ QL_HD void store_group(char* address, const Packed<T>& packed, Move move, Range 
 }
 
 template <class T>
-QL_HD Eight<float> unpack(const Packed<T>& packed) {
+QL_HD Eight<float> unpack(T, const Packed<T>& packed) {
   Eight<uint32_t> bits;
   QL_UNROLL
   for (int i = 0; i < kGroup; ++i) {
@@ -173,7 +173,7 @@ QL_HD Eight<float> unpack(const Packed<T>& packed) {
 
 // The values rounded to storage: to nearest,
 template <class T>
-QL_HD Packed<T> pack(const Eight<float>& values) {
+QL_HD Packed<T> pack(T, const Eight<float>& values) {
   Packed<T> packed;
   QL_UNROLL
   for (int i = 0; i < 4 * kQuads<T>; ++i) {
@@ -185,10 +185,10 @@ QL_HD Packed<T> pack(const Eight<float>& values) {
   return packed;
 }
 
-// or stochastically, by 16 random bits for each.
+// or stochastically, by 16 random bits for each; binary32 is not rounded.
 template <class T>
-QL_HD Packed<T> pack(const Eight<float>& values, const Eight<uint32_t>& half) {
-  static_assert(kQuads<T> == 1, "binary32 is not rounded");
+QL_HD Packed<T> pack(T type, const Eight<float>& values, const Eight<uint32_t>& half) {
+  if constexpr (kQuads<T> == 2) return pack(type, values);
   constexpr bool upper = std::is_same_v<T, BFloat16>;
   Eight<uint32_t> bits;
   if constexpr (upper)

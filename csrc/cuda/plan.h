@@ -12,7 +12,7 @@ namespace ql::cuda {
 
 struct Description {
   std::string rule;
-  Storage param, grad, state;
+  StorageTypes types;
   int device;
   int32_t groups;               // of the optimizer
   std::vector<Tensor> tensors;  // each with a counter on the device, or none of them

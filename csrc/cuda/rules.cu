@@ -9,11 +9,11 @@ namespace ql::cuda {
 namespace {
 
 template <class Rule>
-StepKernel find_param(Storage param, Storage grad, Storage state, bool observed) {
+StepKernel find_step(StorageTypes types, bool observed) {
   using Kernel = typename Rule::Kernel;
-  if (param == Storage::float32) return find_step<Kernel, Float32>(grad, state, observed);
-  if (param == Storage::bfloat16) return find_step<Kernel, BFloat16>(grad, state, observed);
-  return find_step<Kernel, Float16>(grad, state, observed);
+  if (Rule::states > 0 && types.state == Storage::float16) return nullptr;
+  if (observed || types.grad != types.param) return find_any_step<Kernel>(observed);
+  return find_typed_step<Kernel>(types);
 }
 
 template <class Rule>
@@ -24,7 +24,7 @@ void write_row(const Hyper& hyper, double grad_multiplier, int64_t step, uint32_
 
 template <class... Rules>
 std::vector<RuleEntry> list_rules(RuleList<Rules...>) {
-  return {{Rules::name, sizeof(Row<typename Rules::Kernel>), prepare_kernel<Rules>, find_param<Rules>, write_row<Rules>}...};
+  return {{Rules::name, sizeof(Row<typename Rules::Kernel>), prepare_kernel<Rules>, find_step<Rules>, write_row<Rules>}...};
 }
 
 }  // namespace

@@ -11,12 +11,12 @@ __global__ void __launch_bounds__(kWarp) squares_kernel(const __grid_constant__ 
   const Place here = place();
   const Task task = a.tasks[here.block];
   const Reach reach(a.tensors[task.tensor], task);
-  const char* grad = reach.begin_of<G>(a.grads[task.tensor]);
+  const char* grad = reach.begin_of(G{}, a.grads[task.tensor]);
   const Move whole = move_of(address_bits(grad));
   double columns[kGroup] = {};
   for (int begin = reach.first / kNormColumns * kNormColumns; begin < reach.last; begin += kNormColumns) {
     const Lane lane(reach, begin, static_cast<uint32_t>(here.thread), whole);
-    const Eight<float> values = unpack<G>(load_group<G>(grad + bytes_of<G>(lane.at), lane.move, lane.range));
+    const Eight<float> values = unpack(G{}, load_group(G{}, grad + bytes_of(G{}, lane.at), lane.move, lane.range));
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) {
       const double value = values[i];  // 0 outside of the tensor

@@ -1,61 +1,13 @@
 // One warp steps one task, row of 256 elements by row: loads and stores around core/update.h, without any barrier.
 #pragma once
 
+#include "draws.h"
 #include "observe.h"
 
 namespace ql::cuda {
 
-// The draws of one group, each made where it is read.
-class Draws {
- public:
-  // All groups of a task have the same high bits: its block begins at a multiple of a power of two.
-  QL_HD Draws(Coordinates at, NoiseKind kind, int64_t first_group)
-      : keys_(at.key), at_(at), kind_(kind), base_(purpose_base(at, static_cast<uint32_t>(first_group >> 32))), begun_(base_) {
-    QL_UNROLL
-    for (int round = 2; round < kPhiloxRounds; ++round) keep(keys_.k0[round]), keep(keys_.k1[round]);
-  }
-
-  QL_HD void begin(uint32_t group_low) {
-    group_[0] = group_part<ScalarLanes>(keys_, at_, group_low);
-    begun_ = base_;
-    keep(begun_);  // else what each purpose makes of it would fill registers through the whole loop
-  }
-  QL_HD Eight<uint32_t> draw_grad() const { return halves(Purpose::grad_quantizer); }
-  QL_HD Eight<uint32_t> draw_update() const { return halves(Purpose::update_quantizer); }
-  QL_HD Eight<uint32_t> draw_param() const { return halves(Purpose::param_rounding); }
-  QL_HD Eight<uint32_t> draw_state(int k) const { return halves(Purpose::state_rounding + static_cast<uint32_t>(k)); }
-  QL_HD Eight<float> draw_noise() const {
-    if (kind_ == NoiseKind::gaussian) return gaussian<GroupLanes>(words());
-    return noise_value<GroupLanes>(kind_, halves(Purpose::noise));
-  }
-
- private:
-  QL_HD PurposePart part_of(uint32_t purpose) const { return purpose_part(begun_, at_.key, purpose); }
-  QL_HD Eight<uint32_t> halves(uint32_t purpose) const {
-    uint32_t c[1][4];
-    draw<ScalarLanes, 1, 1>(keys_, group_, {part_of(purpose)}, c);
-    Eight<uint32_t> result;
-    QL_UNROLL
-    for (int i = 0; i < kGroup; ++i) result[i] = i % 2 == 0 ? c[0][i / 2] & 0xFFFFu : c[0][i / 2] >> 16;
-    return result;
-  }
-  QL_HD Eight<uint32_t> words() const {
-    uint32_t c[2][4];
-    draw<ScalarLanes, 2, 1>(keys_, group_, {part_of(Purpose::noise), part_of(Purpose::noise + 1)}, c);
-    Eight<uint32_t> result;
-    QL_UNROLL
-    for (int i = 0; i < kGroup; ++i) result[i] = c[i / 4][i % 4];
-    return result;
-  }
-
-  RoundKeys<ScalarLanes> keys_;
-  Coordinates at_;
-  NoiseKind kind_;
-  uint32_t base_, begun_;
-  GroupPart<ScalarLanes> group_[1];
-};
-
 // Noise that was drawn already; everything else is drawn where it is read.
+template <class Draws>
 struct WithNoise {
   const Draws& draws;
   Eight<float> noise;
@@ -63,6 +15,7 @@ struct WithNoise {
   QL_HD Eight<float> draw_noise() const { return noise; }
   QL_HD Eight<uint32_t> draw_grad() const { return draws.draw_grad(); }
   QL_HD Eight<uint32_t> draw_update() const { return draws.draw_update(); }
+  QL_HD Eight<uint32_t> draw_param() const { return draws.draw_param(); }
 };
 
 // The row of a tensor's scalars: its own, or its group's.
@@ -78,29 +31,40 @@ QL_HD const char* grad_of(const Arguments& a, int32_t tensor) {
 }
 
 // state: which one; -1 for the parameter.
-template <class T>
-QL_HD Packed<T> pack_drawn(const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
-  if constexpr (sizeof(typename T::Bits) == 2) {
-    if (stochastic) return pack<T>(values, state < 0 ? draws.draw_param() : draws.draw_state(state));
-  }
-  return pack<T>(values);
+template <class T, class Draws>
+QL_HD Packed<T> pack_drawn(T type, const Eight<float>& values, bool stochastic, const Draws& draws, int state) {
+  if (bytes_of(type) == 2 && stochastic) return pack(type, values, state < 0 ? draws.draw_param() : draws.draw_state(state));
+  return pack(type, values);
 }
 
 // Most steps have no quantizer, no decay and no compensation. One branch to a step where the compiler knows that costs less than
 // one for each of them.
 QL_HD bool is_bare(const Scalars& s) {
   const bool quantizes = s.grad_rounding != GridRounding::off || s.update_rounding != GridRounding::off;
-  return !quantizes && s.weight_decay == 0.0f && s.decoupled_weight_decay == 0.0f && s.compensation == 0.0f;
+  return !quantizes && s.weight_decay == 0.0f && s.decoupled_weight_decay == 0.0f && s.compensation == 0.0f && !s.corrected_param;
 }
 
-template <class Rule, class Source>
-QL_HD void update_group(const Row<Rule>& row, bool bare_row, bool noisy, const Source& random, Element<GroupLanes, Rule>& e) {
-  if (!bare_row) return update<GroupLanes, Rule>(row, noisy, random, e);
+template <class Rule, class P, class Source>
+QL_HD void update_group(const Row<Rule>& row, bool bare_row, bool noisy, P stored, const Source& random,
+                        Element<GroupLanes, Rule>& e) {
+  if (!bare_row) return update<GroupLanes, Rule>(row, noisy, stored, random, e);
   Row<Rule> bare = row;
   bare.common.grad_rounding = bare.common.update_rounding = GridRounding::off;
   bare.common.weight_decay = bare.common.decoupled_weight_decay = bare.common.compensation = 0.0f;
-  update<GroupLanes, Rule>(bare, noisy, random, e);
+  bare.common.corrected_param = false;
+  update<GroupLanes, Rule>(bare, noisy, stored, random, e);
 }
+
+// What parameter, gradient and states are stored as.
+template <class P, class G, class S>
+struct StoredAs {
+  P param;
+  G grad;
+  S state;
+
+  QL_HD explicit StoredAs(const StorageTypes& types)
+      : param(type_of<P>(types.param)), grad(type_of<G>(types.grad)), state(type_of<S>(types.state)) {}
+};
 
 // A group as it was loaded.
 template <class Rule, class P, class G, class S>
@@ -109,12 +73,12 @@ struct Loaded {
   Packed<G> grad;
   Packed<S> states[Rule::states > 0 ? Rule::states : 1];
 
-  QL_HD Element<GroupLanes, Rule> unpacked() const {
+  QL_HD Element<GroupLanes, Rule> unpacked(const StoredAs<P, G, S>& types) const {
     Element<GroupLanes, Rule> e;
-    e.param = unpack<P>(param);
-    e.grad = unpack<G>(grad);
+    e.param = unpack(types.param, param);
+    e.grad = unpack(types.grad, grad);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack<S>(states[k]);
+    for (int k = 0; k < Rule::states; ++k) e.states[k] = unpack(types.state, states[k]);
     return e;
   }
 };
@@ -122,17 +86,19 @@ struct Loaded {
 // Where the elements of a task's block lie.
 template <class Rule, class P, class G, class S>
 struct Memory {
+  StoredAs<P, G, S> types;
   char* param;
   const char* grad;
   char* states[Rule::states > 0 ? Rule::states : 1];
   uint32_t aligned;
 
-  QL_HD Memory(const Reach& reach, const Tensor& tensor, const char* grad_memory) {
-    param = reach.begin_of<P>(tensor.param);
-    grad = reach.begin_of<G>(grad_memory);
+  QL_HD Memory(const StoredAs<P, G, S>& stored, const Reach& reach, const Tensor& tensor, const char* grad_memory)
+      : types(stored) {
+    param = reach.begin_of(types.param, tensor.param);
+    grad = reach.begin_of(types.grad, grad_memory);
     uint32_t address = address_bits(param) | address_bits(grad);
     for (int k = 0; k < Rule::states; ++k) {
-      states[k] = reach.begin_of<S>(tensor.states[k]);
+      states[k] = reach.begin_of(types.state, tensor.states[k]);
       address |= address_bits(states[k]);
     }
     aligned = move_of(address) == Move::aligned ? 1u : 0u;
@@ -153,25 +119,28 @@ struct Memory {
  private:
   QL_HD Loaded<Rule, P, G, S> load_as(const Lane& lane, Move move) const {
     Loaded<Rule, P, G, S> group;
-    group.param = load_group<P>(param + bytes_of<P>(lane.at), move, lane.range);
-    group.grad = load_group<G>(grad + bytes_of<G>(lane.at), move, lane.range);
+    group.param = load_group(types.param, param + bytes_of(types.param, lane.at), move, lane.range);
+    group.grad = load_group(types.grad, grad + bytes_of(types.grad, lane.at), move, lane.range);
+    const uint32_t at = bytes_of(types.state, lane.at);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) group.states[k] = load_group<S>(states[k] + bytes_of<S>(lane.at), move, lane.range);
+    for (int k = 0; k < Rule::states; ++k) group.states[k] = load_group(types.state, states[k] + at, move, lane.range);
     return group;
   }
   QL_HD void store_as(const Lane& lane, Move move, bool moves, const Loaded<Rule, P, G, S>& group) const {
-    if (moves) store_group<P>(param + bytes_of<P>(lane.at), group.param, move, lane.range);
+    if (moves) store_group(types.param, param + bytes_of(types.param, lane.at), group.param, move, lane.range);
+    const uint32_t at = bytes_of(types.state, lane.at);
     QL_UNROLL
-    for (int k = 0; k < Rule::states; ++k) store_group<S>(states[k] + bytes_of<S>(lane.at), group.states[k], move, lane.range);
+    for (int k = 0; k < Rule::states; ++k) store_group(types.state, states[k] + at, group.states[k], move, lane.range);
   }
 };
 
 // Rounds a stepped group into what it was loaded as.
-template <class Rule, class P, class G, class S>
-QL_HD void round_group(const Scalars& s, const Draws& draws, const Element<GroupLanes, Rule>& e, Loaded<Rule, P, G, S>& group) {
-  if (s.lr != 0.0f) group.param = pack_drawn<P>(e.param, s.stochastic_param, draws, -1);
+template <class Rule, class P, class G, class S, class Draws>
+QL_HD void round_group(const StoredAs<P, G, S>& types, const Scalars& s, const Draws& draws, const Element<GroupLanes, Rule>& e,
+                       Loaded<Rule, P, G, S>& group) {
+  if (s.lr != 0.0f) group.param = pack_drawn(types.param, e.param, s.stochastic_param, draws, -1);
   QL_UNROLL
-  for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn<S>(e.states[k], s.stochastic_state, draws, k);
+  for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn(types.state, e.states[k], s.stochastic_state, draws, k);
 }
 
 template <class Rule, class P, class G, class S, bool observed>
@@ -186,10 +155,12 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
-  Memory<Rule, P, G, S> memory(reach, tensor, grad_of(a, task.tensor));
-  Draws draws({{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
-              reach.block / kGroup);
-  const bool rounded = sizeof(typename P::Bits) == 2 && s.lr != 0.0f;
+  const StoredAs<P, G, S> types(a.types);
+  Memory<Rule, P, G, S> memory(types, reach, tensor, grad_of(a, task.tensor));
+  Draws<Rule::states == 0> draws(
+      {{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
+      reach.block / kGroup);
+  const bool rounded = bytes_of(types.param) == 2 && s.lr != 0.0f;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy, rounded};
   Tally tally;
   if constexpr (observed) tally.clear();
@@ -200,44 +171,48 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
     const Lane lane(reach, begin, thread, memory.whole());
     Loaded<Rule, P, G, S> group = memory.load(lane);
     draws.begin(static_cast<uint32_t>(reach.block / kGroup) + static_cast<uint32_t>(begin) / kGroup + thread);
-    Element<L, Rule> e = group.unpacked();
+    Element<L, Rule> e = group.unpacked(types);
     const Eight<float> old = e.param;
     Eight<float> noise{};
     if constexpr (observed) {
       if (noisy) noise = draws.draw_noise();
-      update_group<Rule>(row, bare != 0, noisy, WithNoise{draws, noise}, e);
+      update_group<Rule>(row, bare != 0, noisy, types.param, WithNoise<decltype(draws)>{draws, noise}, e);
     } else {
-      update_group<Rule>(row, bare != 0, noisy, draws, e);
+      update_group<Rule>(row, bare != 0, noisy, types.param, draws, e);
     }
     if (stores) {
-      round_group<Rule, P, G, S>(s, draws, e, group);
+      round_group(types, s, draws, e, group);
       memory.store(lane, s.lr != 0.0f, group);
     }
     if constexpr (observed) {
-      const Trace trace{unscale<L>(s, e.grad), e.displacement, e.delta, moving_noise<L, Rule>(row, e, noise), old, e.param,
-                        unpack<P>(group.param)};
+      const Trace trace{
+          unscale<L>(s, e.grad),           e.displacement, e.delta, moving_noise<L, Rule>(row, e, noise), old, e.param,
+          unpack(types.param, group.param)};
       tally.add(trace, watched, lane.range);
     }
   }
   if constexpr (observed) tally.finish(watched, here.thread, a.statistics + here.block * Statistic::count);
 }
 
-template <class Rule, class P, class G>
-StepKernel find_state(Storage state, bool observed) {
-  if (Rule::states == 0 || state == Storage::float32)
-    return observed ? step_kernel<Rule, P, G, Float32, true> : step_kernel<Rule, P, G, Float32, false>;
+template <class Rule, class P>
+StepKernel find_state(Storage state) {
   if constexpr (Rule::states > 0) {
-    if (state == Storage::bfloat16)
-      return observed ? step_kernel<Rule, P, G, BFloat16, true> : step_kernel<Rule, P, G, BFloat16, false>;
+    if (state == Storage::bfloat16) return step_kernel<Rule, P, P, BFloat16, false>;
   }
-  return nullptr;
+  return step_kernel<Rule, P, P, Float32, false>;
 }
 
-template <class Rule, class P>
-StepKernel find_grad(Storage grad, Storage state, bool observed) {
-  if (grad == Storage::float32) return find_state<Rule, P, Float32>(state, observed);
-  if (grad == Storage::bfloat16) return find_state<Rule, P, BFloat16>(state, observed);
-  return find_state<Rule, P, Float16>(state, observed);
+template <class Rule>
+StepKernel find_typed_step(StorageTypes types) {
+  if (types.param == Storage::float32) return find_state<Rule, Float32>(types.state);
+  if (types.param == Storage::bfloat16) return find_state<Rule, BFloat16>(types.state);
+  return find_state<Rule, Float16>(types.state);
+}
+
+template <class Rule>
+StepKernel find_any_step(bool observed) {
+  if (observed) return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, true>;
+  return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, false>;
 }
 
 }  // namespace ql::cuda

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "kernel.h"
-#include "memory.h"
+#include "storage.h"
 
 namespace ql::cuda {
 
@@ -20,15 +20,10 @@ struct Reach {
   }
   // Where the block's first element lies, or would.
   template <class T>
-  QL_HD char* begin_of(const char* memory) const {
-    return const_cast<char*>(memory) + before * static_cast<int64_t>(sizeof(typename T::Bits));
+  QL_HD char* begin_of(T type, const char* memory) const {
+    return const_cast<char*>(memory) + before * static_cast<int64_t>(bytes_of(type));
   }
 };
-
-template <class T>
-QL_HD uint32_t bytes_of(uint32_t elements) {
-  return elements * static_cast<uint32_t>(sizeof(typename T::Bits));
-}
 
 QL_HD uint32_t address_bits(const char* memory) {
   return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(memory));

@@ -90,6 +90,8 @@ class Case:
         first = settings(**{name: self[name] for name in names}, **RULE_ROWS[self["row"]][1])
         draw = random.Random(self.seed)
         other = {name: draw.choice(FACTORS[name]) for name in names}
+        if self.rule != "plain":  # which alone has an integrator that averages
+            first, other = ({**one, "noise": one["noise"].removeprefix("averaged_")} for one in (first, other))
         return Step(self.rule, [first, first | other], (self["multiplier"], 1.0), draw.getrandbits(32))
 
     def make_jobs(self) -> list[Job]:

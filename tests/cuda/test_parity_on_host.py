@@ -76,7 +76,7 @@ def test_the_kernels_equal_the_reference(block: int) -> None:
 
 
 def reached(case: Case) -> set[tuple[str, str, str, str]]:
-    """The kernel of a case, if it moves whole rows of 256 elements: on 16 bytes in one way, shifted in another."""
+    """The rule and types of a case, if it moves whole rows of 256 elements: on 16 bytes in one way, shifted in another."""
     whole = case["size"] - -case["offset"] % 256 >= 256
     if not whole or case["lr"] == 0.0:
         return set()
@@ -84,7 +84,7 @@ def reached(case: Case) -> set[tuple[str, str, str, str]]:
     return {(rule, case["param"], case["grad"], case["state"] if reference_rules.RULES[case.rule].states else "float32")}
 
 
-def test_the_cases_reach_every_kernel() -> None:
+def test_the_cases_reach_every_kernel_with_all_its_types() -> None:
     wanted = {("plain", p, g, "float32") for p in DTYPES for g in DTYPES}
     wanted |= {("momentum", p, g, s) for p in DTYPES for g in DTYPES for s in ("float32", "bfloat16")}
     assert set().union(*map(reached, cases())) == wanted

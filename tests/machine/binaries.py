@@ -26,6 +26,7 @@ STATES = ("Float32", "BFloat16")
 FLAGS = ("-std=c++20", "-O3", "--fmad=false")
 ARCHITECTURE = re.compile(r"sm_(\d+)[a-z]?")
 STEP = re.compile(r"^void ql::cuda::step_kernel<(.*)>\(ql::cuda::Arguments\)$")
+ANY = re.compile(r"ql::cuda::OneOf<[^>]*>")  # a storage type that the arguments name
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,13 @@ class Kernel:
         return found
 
     @property
+    def takes_any(self) -> bool:
+        """Whether its arguments name the storage types."""
+        return "any" in self.arguments
+
+    @property
     def storage(self) -> tuple[str, str, str]:
-        """The storage types of parameter, gradient and states."""
+        """The storage types of parameter, gradient and states, of a kernel that was compiled for them."""
         param, grad, state = (STORAGE[one.split("::")[-1]] for one in self.arguments[1:4])
         return param, grad, state
 
@@ -74,7 +80,7 @@ class Kernel:
         """For people."""
         if not self.is_step:
             return f"{self.name} sm_{self.architecture}"
-        storage = self.storage[: 2 + bool(self.states)]
+        storage = ["any"] if self.takes_any else self.storage[: 2 + bool(self.states)]
         return " ".join([self.rule, "/".join(storage), *(["observed"] if self.observed else [])])
 
     @property
@@ -111,7 +117,7 @@ def demangle(name: str) -> str:
 def template_arguments(name: str) -> tuple[str, ...]:
     """The arguments of a step kernel; none for other kernels."""
     found = STEP.match(demangle(name))
-    return tuple(found.group(1).split(", ")) if found else ()
+    return tuple(ANY.sub("any", found.group(1)).split(", ")) if found else ()
 
 
 def read_resources(text: str) -> dict[str, Resources]:
@@ -154,11 +160,11 @@ def instantiations() -> list[str]:
     lines = []
     for name, rule in reference_rules.RULES.items():
         if layout.kernel_of(name) == name:
-            for state in STATES if rule.states else STATES[:1]:
-                for param in STORAGE:
-                    types = [f"{rule.__name__}, {param}, {grad}, {state}, false" for grad in STORAGE]
-                    lines += [f"template __global__ void ql::cuda::step_kernel<{one}>({{arguments}});" for one in types]
-    return [line.format(arguments="const __grid_constant__ Arguments") for line in lines]
+            states = STATES if rule.states else STATES[:1]
+            types = [f"{param}, {param}, {state}, false" for state in states for param in STORAGE]
+            types += [f"AnyStorage, AnyStorage, AnyState, {observed}" for observed in ("false", "true")]
+            lines += [f"template __global__ void ql::cuda::step_kernel<{rule.__name__}, {one}>" for one in types]
+    return [f"{line}(const __grid_constant__ Arguments);" for line in lines]
 
 
 def compile_part(lines: list[str], architecture: int) -> tuple[Path, Path]:

@@ -9,6 +9,8 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,56 +49,83 @@ def own_hypers(rule: str) -> Mapping[str, Any]:
     return next(values for name, values in RULE_ROWS.values() if name == rule)
 
 
-def make_job(kernel: Kernel, rows: int) -> Job:
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table: a kernel, and the storage types of parameter, gradient and states that it steps."""
+
+    kernel: Kernel
+    storage: tuple[str, str, str]
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        if not self.kernel.takes_any:
+            return self.kernel.title
+        return f"{self.kernel.title} {'/'.join(self.storage[: 2 + bool(self.kernel.states)])}"
+
+
+def list_entries(kernels: Iterable[Kernel]) -> list[Entry]:
+    """Kernels of any types are counted for those that another kernel knows: so they can be compared."""
+    known = list(kernels)
+    entries = []
+    for kernel in known:
+        types = [one.storage for one in known if one.rule == kernel.rule and not one.takes_any]
+        entries += [Entry(kernel, storage) for storage in (types if kernel.takes_any else [kernel.storage])]
+    return sorted(entries, key=lambda one: one.title)
+
+
+@cache
+def program_of(kernel: Kernel) -> Program:
+    """The kernel, ready to run."""
+    return Program(kernel.parse())
+
+
+def make_job(entry: Entry, rows: int) -> Job:
     """A tensor of whole rows with usual values."""
     generator = torch.Generator().manual_seed(rows)
-    types = [DTYPES[name] for name in kernel.storage]
-    types = [types[0], types[1], *types[2:] * kernel.states]
+    types = [DTYPES[name] for name in entry.storage]
+    types = [types[0], types[1], *types[2:] * entry.kernel.states]
     values = [torch.randn(rows * COLUMNS_OF_ROW, generator=generator).abs() + 0.1 for _ in types]
     param, grad, *states = [value.to(one) for value, one in zip(values, types, strict=True)]
     return Job(param, grad, states, key=0x123456789ABCDEF)
 
 
-def count_issued(kernel: Kernel, program: Program, layout: Layout, path: str, rows: int) -> Counter[str]:
+def count_issued(entry: Entry, layout: Layout, path: str, rows: int) -> Counter[str]:
     """The instructions issued to one warp for some rows, by pipe."""
-    h = settings(lr=1e-3, **PATHS[path], **own_hypers(kernel.rule))
+    rule, program = entry.kernel.rule, program_of(entry.kernel)
+    h = settings(lr=1e-3, **PATHS[path], **own_hypers(rule))
     launch = Launch(layout, program)
-    launch.run(Step(kernel.rule, [h]), [make_job(kernel, rows)], Placement())
+    launch.run(Step(rule, [h]), [make_job(entry, rows)], Placement())
     found: Counter[str] = Counter()
     for index, times in launch.issued.items():
         found[pipe_of(program.code.instructions[index])] += times
     return found
 
 
-def count_path(kernel: Kernel, program: Program, layout: Layout, path: str) -> list[float]:
+def count_path(entry: Entry, layout: Layout, path: str) -> list[float]:
     """The instructions for an element of a row in the midst of many: all, and those of each pipe."""
-    more, fewer = (count_issued(kernel, program, layout, path, rows) for rows in (4, 3))
+    more, fewer = (count_issued(entry, layout, path, rows) for rows in (4, 3))
     counts = [(more[pipe] - fewer[pipe]) / GROUP for pipe in PIPES]
     return [sum(counts), *counts]
 
 
-def bytes_of(kernel: Kernel) -> int:
+def bytes_of(entry: Entry) -> int:
     """The bytes that a step moves for an element: gradients are read, all else is read and written."""
-    param, grad, state = (BYTES[name] for name in kernel.storage)
-    return 2 * param + grad + 2 * kernel.states * state
+    param, grad, state = (BYTES[name] for name in entry.storage)
+    return 2 * param + grad + 2 * entry.kernel.states * state
 
 
-def count_kernel(kernel: Kernel) -> dict[str, Any]:
-    """The table's entry of one kernel."""
-    layout, program = load_layout(), Program(kernel.parse())
-    paths = {path: count_path(kernel, program, layout, path) for path in PATHS}
-    return {"bytes": bytes_of(kernel), "registers": kernel.resources.registers, "paths": paths}
+def count_entry(entry: Entry) -> dict[str, Any]:
+    """What the table says of it."""
+    layout = load_layout()
+    paths = {path: count_path(entry, layout, path) for path in PATHS}
+    return {"bytes": bytes_of(entry), "registers": entry.kernel.resources.registers, "paths": paths}
 
 
 def count_all(kernels: Iterable[Kernel]) -> dict[str, dict[str, Any]]:
     """The table."""
     torch.set_num_threads(1)
-    return {kernel.title: count_kernel(kernel) for kernel in sorted(kernels, key=lambda one: one.title)}
-
-
-def counted_kernels() -> list[Kernel]:
-    """The kernels that the table is of."""
-    return [one for one in load_binaries().steps(ARCHITECTURE) if not one.observed]
+    return {entry.title: count_entry(entry) for entry in list_entries(kernels)}
 
 
 def write_json(table: Mapping[str, Any]) -> str:
@@ -140,7 +169,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", action="store_true", help=f"write {FOLDER.relative_to(ROOT)}")
-    table = count_all(counted_kernels())
+    table = count_all(load_binaries().steps(ARCHITECTURE))
     if not parser.parse_args().write:
         print(write_report(table))
         return

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tests.core.kernels import Job, Step, bits_of
+from qlangevin.reference import STATISTICS
+from tests.core.kernels import DTYPES, Job, Step, bits_of
 
 from .layout import Layout
 from .memory import Memory, Region
@@ -20,6 +21,7 @@ from .warp import Program, Warp
 BLOCK = 4096  # kNormBlock of csrc/core/norm.h
 GUARD = 512  # bytes before and behind each tensor
 JUNK = 0xA5
+STORAGE_CODES = {DTYPES[name]: code for code, name in enumerate(("float32", "bfloat16", "float16"))}  # of csrc/core/round.h
 PARAMETERS = 0x210  # where a kernel's parameters begin in the constant bank of sm_90
 PARAMETER_ADDRESS = 0x198  # where the bank says at which address they can be read like memory
 
@@ -32,6 +34,7 @@ class Placement:
     rows_in_memory: bool = False
     grads_in_memory: bool = False
     skip: int | None = None
+    stores: bool = True  # of an observed step
 
 
 @dataclass
@@ -65,6 +68,13 @@ class Launch:
     program: Program
     memory: Memory = field(default_factory=Memory)
     issued: Counter[int] = field(default_factory=Counter)
+    statistics: Region = field(init=False)
+
+    @property
+    def seen(self) -> list[list[float]]:
+        """What an observed step says of each task."""
+        found: list[list[float]] = self.statistics.bytes.view(np.float64).reshape(-1, len(STATISTICS)).tolist()
+        return found
 
     def place(self, name: str, tensor: Tensor, misalignment: int, writable: bool) -> Placed:
         """A tensor between guards."""
@@ -121,6 +131,7 @@ class Launch:
     def make_arguments(self, step: Step, jobs: Sequence[Job], placed: Sequence[Sequence[Placed]], how: Placement) -> bytearray:
         """ql::cuda::Arguments, but for the tasks."""
         rows = b"".join(self.make_rows(step, jobs, how.rows_in_memory))
+        self.statistics = self.memory.add("statistics", np.full((count_tasks(jobs), len(STATISTICS)), np.nan).tobytes(), True)
         grads = np.array([one[1].address for one in placed], np.uint64).tobytes()
         tensors = b"".join(bytes(self.describe(job, one)) for job, one in zip(jobs, placed, strict=True))
         inline, values = b"", dict[str, Any]()
@@ -141,9 +152,11 @@ class Launch:
             values[name] = self.memory.add(name, number.tobytes()).base
         return self.layout.pack(
             "Arguments",
+            types=codes_of(jobs),
+            statistics=self.statistics.base,
             tensors=self.memory.add("tensors", tensors).base,
             tasks=self.memory.add("tasks", self.make_tasks(jobs)).base,
-            stores=1,
+            stores=int(how.stores),
             inline_bytes=inline,
             **values,
         )
@@ -166,8 +179,14 @@ class Launch:
         for block in range(count_tasks(jobs)):
             self.issued += Warp(self.program, self.memory, bytes(bank), block).run().issued
         for job in jobs:
-            job.steps += 1
+            job.steps += int(how.stores)
         return [problem for tensors in placed for k, one in enumerate(tensors) if k != 1 for problem in one.take()]
+
+
+def codes_of(jobs: Sequence[Job]) -> bytes:
+    """The storage types of parameter, gradient and states."""
+    tensors = [jobs[0].param, jobs[0].grad, *jobs[0].states[:1]]
+    return np.array([STORAGE_CODES[one.dtype] for one in tensors], np.int32).tobytes()
 
 
 def count_blocks(job: Job) -> int:

@@ -26,11 +26,11 @@ using ql::cuda::Tensor;
 
 const std::string layout = SIZE(Arguments) + FIELD(Arguments, tensors) + FIELD(Arguments, tasks) + FIELD(Arguments, task_count) +
                            FIELD(Arguments, grads) + FIELD(Arguments, rows) + FIELD(Arguments, skip) +
-                           FIELD(Arguments, found_inf) + FIELD(Arguments, statistics) + FIELD(Arguments, stores) +
-                           FIELD(Arguments, grads_at) + FIELD(Arguments, inline_bytes) + SIZE(Tensor) + FIELD(Tensor, param) +
-                           FIELD(Tensor, states) + FIELD(Tensor, step) + FIELD(Tensor, size) + FIELD(Tensor, offset) +
-                           FIELD(Tensor, key) + FIELD(Tensor, group) + FIELD(Tensor, noise) + SIZE(Task) + FIELD(Task, tensor) +
-                           FIELD(Task, block);
+                           FIELD(Arguments, found_inf) + FIELD(Arguments, statistics) + FIELD(Arguments, types) +
+                           FIELD(Arguments, stores) + FIELD(Arguments, grads_at) + FIELD(Arguments, inline_bytes) + SIZE(Tensor) +
+                           FIELD(Tensor, param) + FIELD(Tensor, states) + FIELD(Tensor, step) + FIELD(Tensor, size) +
+                           FIELD(Tensor, offset) + FIELD(Tensor, key) + FIELD(Tensor, group) + FIELD(Tensor, noise) + SIZE(Task) +
+                           FIELD(Task, tensor) + FIELD(Task, block);
 
 // The numbers of ql::Hyper in the order of layout.py.
 ql::Hyper make_hyper(const double* numbers, const int* choices) {

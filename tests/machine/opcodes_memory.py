@@ -81,9 +81,9 @@ def load_constant(i: Instruction) -> Action:
 
 @opcode("SHFL")
 def shuffle(i: Instruction) -> Action:
-    """The register of another lane: the one that is `by` before (the first lanes keep their own), the one whose number differs
-    in the bits of `by`, or the one whose number it is. All lanes take part."""
-    kind = choose(i, "UP", "BFLY", "IDX")
+    """The register of another lane: the one that is `by` before or after (those without one keep their own), the one whose number
+    differs in the bits of `by`, or the one whose number it is. All lanes take part."""
+    kind = choose(i, "UP", "DOWN", "BFLY", "IDX")
     modifiers(i, kind)
     destination, a, other, clamp = expect(i, 5)[1:]
     in_range, put = write(i, i.operands[0]), write(i, destination)
@@ -94,11 +94,12 @@ def shuffle(i: Instruction) -> Action:
         if mask is not None or (segment(w) != last).any():
             raise i.complain("a shuffle of a part of the warp")
         number = by(w).astype(np.int64)
-        source = {"UP": own - number, "BFLY": own ^ number, "IDX": number + 0 * own}[kind]
-        if (source > 31).any():
+        source = {"UP": own - number, "DOWN": own + number, "BFLY": own ^ number, "IDX": number + 0 * own}[kind]
+        found = (source >= 0) & (source <= 31)
+        if kind in ("BFLY", "IDX") and not found.all():
             raise i.complain("a lane that does not exist")
-        put(w, x(w)[np.where(source >= 0, source, own)], mask)
-        in_range(w, source >= 0, mask)
+        put(w, x(w)[np.where(found, source, own)], mask)
+        in_range(w, found, mask)
 
     return act
 

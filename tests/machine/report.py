@@ -38,8 +38,10 @@ computing.
 - **special**: square roots, divisions, conversions. **memory**: loads and stores. **control**: branches.
 - **over**: which room is exceeded, and by how much. **goal**: total (and integer) instructions that are aimed at.
 
-Kernels are named by rule and by the storage types of parameter, gradient and states; **bytes** are those an element moves,
-**warps** as many as a multiprocessor has the registers for. None has a stack, so that none spills.
+Kernels are named by rule and by the storage types of parameter, gradient and states. Those of *any* types learn them from each
+launch: they step gradients that are stored otherwise than their parameters and, *observed*, all that statistics are taken of.
+They are counted for the types that have kernels of their own. **bytes** are those an element moves, **warps** as many as a
+multiprocessor has the registers for. None has a stack, so that none spills.
 """
 
 

@@ -6,7 +6,7 @@ QLANGEVIN_FULL=1 runs many times as many points of the matrix.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,10 +17,9 @@ from tests.core.cases import FACTORS, FULL, Case, all_pairs
 from tests.core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
 
 from .binaries import Binaries, Kernel
-from .instructions import ARCHITECTURE
+from .instructions import ARCHITECTURE, list_entries, program_of
 from .launch import Launch, Placement
 from .layout import Layout
-from .warp import Program
 
 STORAGE = ("param", "grad", "state")
 # Sizes below, at and beyond rows of 256 and blocks of 4096; offsets inside and across them.
@@ -47,37 +46,41 @@ def points() -> tuple[dict[str, Any], ...]:
     )
 
 
-@cache
-def program(kernel: Kernel) -> Program:
-    return Program(kernel.parse())
-
-
-def find_kernel(binaries: Binaries, layout: Layout, case: Case) -> Kernel | None:
-    """The kernel of a case; rules without states have one for all storage types of states."""
+def find_kernels(binaries: Binaries, layout: Layout, case: Case) -> list[Kernel]:
+    """The kernels of a case: that for its types if there is one, and that for any."""
     rule = layout.kernel_of(case.rule)
+    found = []
     for kernel in binaries.steps(ARCHITECTURE):
-        wanted = tuple(case[name] for name in STORAGE[: 2 + bool(kernel.states)])
-        if kernel.rule == rule and kernel.storage[: len(wanted)] == wanted and not kernel.observed:
-            return kernel
-    return None
+        if kernel.rule == rule and not kernel.observed:
+            wanted = tuple(case[name] for name in STORAGE[: 2 + bool(kernel.states)])
+            if kernel.takes_any or kernel.storage[: len(wanted)] == wanted:
+                found.append(kernel)
+    return sorted(found, key=lambda one: one.takes_any)
+
+
+def place(case: Case, jobs: Sequence[Job], stores: bool = True) -> Placement:
+    """Where a case has its tensors."""
+    shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
+    return Placement(shifts, case["rows"] or case["layout"] != "one", case["grads"], stores=stores)
 
 
 def check_case(binaries: Binaries, layout: Layout, case: Case) -> list[str]:
-    """What the kernel does differently from the reference."""
-    kernel = find_kernel(binaries, layout, case)
-    if kernel is None:
-        return [f"{case}: there is no kernel for it"]
-    jobs = case.make_jobs()
-    shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
-    how = Placement(shifts, case["rows"] or case["layout"] != "one", case["grads"])
-    return [f"{case}: {problem}" for problem in check_step(layout, kernel, case.make_step(), jobs, how)]
+    """What the kernels do differently from the reference."""
+    problems = []
+    kernels = find_kernels(binaries, layout, case)
+    assert [one.takes_any for one in kernels] == [False] * (case["param"] == case["grad"]) + [True]
+    for kernel in kernels:
+        jobs = case.make_jobs()
+        found = check_step(layout, kernel, case.make_step(), jobs, place(case, jobs))
+        problems += [f"{case}: {kernel.title}: {problem}" for problem in found]
+    return problems
 
 
 def check_step(layout: Layout, kernel: Kernel, step: Step, jobs: list[Job], how: Placement) -> list[str]:
     """What a step of some tensors does differently from the reference."""
     wanted = [job.clone() for job in jobs]
     step_reference(step, wanted)
-    return Launch(layout, program(kernel)).run(step, jobs, how) + compare_jobs(jobs, wanted)
+    return Launch(layout, program_of(kernel)).run(step, jobs, how) + compare_jobs(jobs, wanted)
 
 
 @pytest.fixture(autouse=True)
@@ -118,10 +121,9 @@ def test_a_skipped_step_does_nothing(binaries: Binaries, layout: Layout, skip: i
     case = Case(0, row)
     step: Step = case.make_step()
     (job,) = case.make_jobs()
-    kernel = find_kernel(binaries, layout, case)
-    assert kernel is not None
+    kernel = find_kernels(binaries, layout, case)[0]
     before = job.clone()
-    Launch(layout, program(kernel)).run(step, [job], Placement(skip=skip))
+    Launch(layout, program_of(kernel)).run(step, [job], Placement(skip=skip))
     job.steps -= 1
     assert bool(compare_jobs([job], [before])) == moved
 
@@ -137,9 +139,9 @@ def test_several_tensors_and_groups(binaries: Binaries, layout: Layout) -> None:
 def test_values_on_and_between_the_points_of_a_grid(binaries: Binaries, layout: Layout, rounding: str) -> None:
     """Ties are what random values never are."""
     h = settings(grad_rounding=rounding, grad_resolution=64.0, update_rounding=rounding, update_resolution=128.0)
-    for kernel in binaries.steps(ARCHITECTURE):
-        if not kernel.observed:
-            param, grad, *states = (DTYPES[name] for name in kernel.storage)
-            ties = torch.arange(-128, 128) / 128
-            jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), [torch.zeros(256, dtype=states[0])] * kernel.states, key=7)]
-            assert check_step(layout, kernel, Step(kernel.rule, [h]), jobs, Placement()) == [], kernel.title
+    for entry in list_entries(binaries.steps(ARCHITECTURE)):
+        kernel = entry.kernel
+        param, grad, *states = (DTYPES[name] for name in entry.storage)
+        ties = torch.arange(-128, 128) / 128
+        jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), [torch.zeros(256, dtype=states[0])] * kernel.states, key=7)]
+        assert check_step(layout, kernel, Step(kernel.rule, [h]), jobs, Placement()) == [], entry.title

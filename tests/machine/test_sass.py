@@ -120,11 +120,13 @@ def test_lanes_part_and_meet_again() -> None:
         "BSYNC B0",
         ".L_x_1:",
         "SHFL.UP PT, R10, R9, 0x8, RZ",
+        "SHFL.DOWN P1, R11, R9, 0x8, 0x1f",
     )
     lines = [line if line.startswith(".L") else f"        /*{16 * k:04x}*/   {line} ;" for k, line in enumerate(code)]
     warp = Warp(Program(parse_section("test", [*lines, "        /*0200*/   EXIT ;"])), Memory(), bytes(16), 0).run()
     assert warp.r[9].tolist() == [2] * 8 + [1] * 24
     assert warp.r[10].tolist() == [2] * 16 + [1] * 16
+    assert warp.r[11].tolist() == [1] * 32 and warp.p[1].tolist() == [True] * 24 + [False] * 8
 
 
 @pytest.mark.parametrize(

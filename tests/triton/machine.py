@@ -184,12 +184,18 @@ HEAD = f"""# Instructions for an element: the Triton kernel
 Counted as those of the CUDA kernels beside (README.md), in the machine code that Triton makes for sm_{ARCHITECTURE}, for a row
 that lies on 16 bytes; nothing here is a time. `python -m tests.triton.machine --write` writes this page and
 `triton_sm_{ARCHITECTURE}.json`; a test fails when a count, all or integer, grows over the file's. In parentheses: how many times
-the CUDA kernel's; {GOAL} is aimed at, and **over** says where it is exceeded. **warps**: as many as a multiprocessor has the
-registers for.
+those of the CUDA kernel that is compiled for the same types, if there is one; {GOAL} is aimed at, and **over** says where it is
+exceeded. **warps**: as many as a multiprocessor has the registers for.
 
 | kernel | registers | warps | {" | ".join(PATHS)} |
 |---|---:|---:|{"---:|" * len(PATHS)}
 """
+
+
+def compare(total: float, other: Mapping[str, Any], path: str) -> str:
+    """How many times the other kernel's."""
+    cuda = other["paths"][path][COLUMNS.index("total")]
+    return f" ({total / cuda:.2f}{' **over**' if total > GOAL * cuda else ''})"
 
 
 def write_page(table: Mapping[str, Mapping[str, Any]]) -> str:
@@ -198,8 +204,7 @@ def write_page(table: Mapping[str, Mapping[str, Any]]) -> str:
     for title, entry in table.items():
         cells = [title, str(entry["registers"]), str(resident_warps(entry["registers"]))]
         for path, counts in entry["paths"].items():
-            cuda = other[title]["paths"][path][COLUMNS.index("total")]
-            cells.append(f"{counts[0]:.1f} ({counts[0] / cuda:.2f}{' **over**' if counts[0] > GOAL * cuda else ''})")
+            cells.append(f"{counts[0]:.1f}{compare(counts[0], other[title], path) if title in other else ''}")
         lines.append(f"| {' | '.join(cells)} |")
     return HEAD + "\n".join(lines) + "\n"
 
