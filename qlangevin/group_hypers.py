@@ -144,6 +144,20 @@ def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
         )
 
 
+def check_rounding(rule: str, values: dict[str, Any]) -> None:
+    """Refuses a corrected rounding where it has no noise to correct: the noise of a velocity does not move the parameter itself.
+
+    Raises:
+        HyperparameterError: naming what stands against it.
+    """
+    if not (values["corrected_param"] and values["temperature"] > 0.0):
+        return
+    averaged = values["noise"].startswith(hyper.AVERAGED)
+    if averaged or RULES[rule].site == "velocity":
+        told = "integrator = 'leimkuhler_matthews', whose noise is shared by two steps" if averaged else "noise in a velocity"
+        raise HyperparameterError(f"param_rounding = {hyper.CORRECTED!r} with temperature > 0 does not go with {told}")
+
+
 def steps_taken_slowly(groups: Sequence[dict[str, Any]], state: dict[Any, Any]) -> list[int]:
     """For each group the most steps that any of its parameters has taken; what is no counter is refused later, by its name."""
     steps = [[as_counter(state.get(param, {}).get("step", 0)) or 0 for param in group["params"]] for group in groups]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +129,22 @@ def summarize(observed: Observed) -> Metrics:
         known = values_at(values, latest[index])
         groups.append({**measure(total, size, known), **measure_group(total, size, rule, known)})
     return Metrics(tensors, groups)
+
+
+MOST_ROUNDING = 0.1  # of the noise's variance, without a word
+
+
+def warn_of_rounding(metrics: Metrics, told: str) -> bool:
+    """Warns if rounding to storage heats the chain; whether there was noise to compare with."""
+    ratios = [float(group["rounding_over_noise"]) for group in metrics.groups if group]
+    known = [ratio for ratio in ratios if math.isfinite(ratio)]
+    if max(known, default=0.0) > MOST_ROUNDING:
+        text = (
+            f"{told}: rounding parameters to storage brings {max(known):.2g} of the noise's variance, and heats the chain by it; "
+            f"param_rounding='variance_corrected' takes it out of the noise, parameters in float32 do without it"
+        )
+        warnings.warn(text, stacklevel=3)
+    return bool(known)
 
 
 def measure(statistics: Tensor, size: int, values: Mapping[str, Any]) -> dict[str, Tensor]:

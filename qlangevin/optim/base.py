@@ -13,8 +13,8 @@ from .. import buckets, clipping, device_hypers, displacements, hyper, state
 from ..backends import check_backend_name
 from ..errors import HyperparameterError
 from ..executions import Executions
-from ..group_hypers import naming_group
-from ..metrics import Metrics, Observed, Sampler, summarize
+from ..group_hypers import check_rounding, naming_group
+from ..metrics import Metrics, Observed, Sampler, summarize, warn_of_rounding
 from ..scalar_values import is_integer
 from ..seeding import choose_seed
 
@@ -47,6 +47,7 @@ class LangevinOptimizer(Optimizer):
     """
 
     _constructed = False
+    _warned = False  # of storage that heats
     rules: ClassVar[tuple[str, ...]] = ()  # the rules that its groups may use
     rule_fields: ClassVar[dict[str, Any]] = {}  # their hyper-parameters by name: Number, Flag, ... of hyper.py
     own_defaults: ClassVar[dict[str, Any]] = {}  # of those that its constructor does not take
@@ -90,6 +91,7 @@ class LangevinOptimizer(Optimizer):
             )
             raise HyperparameterError(told)
         hyper.calibrate(values, has_law=self.quantizer_is_thermostat)
+        check_rounding(self.rule_of(group), values)
         return values
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -215,13 +217,18 @@ class LangevinOptimizer(Optimizer):
     def metrics(self) -> Metrics:
         """What the last measured step did, by tensor and by group, on their devices; a step that is skipped leaves it.
 
+        Warns once if rounding parameters to storage brings more than a tenth of the noise's variance; looks until there is noise,
+        which waits for the device.
+
         Raises:
             HyperparameterError: no step was measured since collect_metrics() or load_state_dict().
         """
         self._executions.check_overrun()
         if self._observed is None:
             raise HyperparameterError("metrics() needs collect_metrics() before the step")
-        return summarize(self._observed)
+        found = summarize(self._observed)
+        self._warned = self._warned or warn_of_rounding(found, type(self).__name__)
+        return found
 
     def reseed(self, seed: int) -> None:
         """Starts a new noise: every later draw depends on this seed; step counters go on.

@@ -48,7 +48,9 @@ class SGLD(LangevinOptimizer):
             functions, not for tails).
         noise_on: the names of the parameters that take noise, as layers.select_layers gives them; None: all. The others step
             as at temperature 0, bit for bit given the same gradients.
-        param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32.
+        param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32. param_rounding also
+            "variance_corrected": noise and rounding have the noise's variance together, so that parameters below float32 sample
+            at T; for noise on the parameter itself (no momentum) of at least the rounding's own variance, f (1 - f) ulp^2.
         state_dtype: torch.float32 or torch.bfloat16; None: bfloat16 for bfloat16 parameters, else float32.
         max_grad_norm: clips the gradients to this norm over all groups, in (0, inf); None for no clipping.
         seed: in [0, 2^64); None: torch.initial_seed() of rank 0. One for all groups. Optimizers with equal seeds, chains and
