@@ -111,10 +111,10 @@ def update_group(RULE: tl.constexpr, chunk, draws, e):
         s = row.common
         numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
         common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
-        e = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
+        new = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
     else:
-        e = update(RULE, row, draws, noisy, e)
-    return e
+        new = update(RULE, row, draws, noisy, e)
+    return new
 
 
 @triton.jit
@@ -176,11 +176,11 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
         if STORES and second_moment_of(RULE) < 0:  # else it needs what is known after the step
             noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, before, noise), 0.0))
     e = update_group(RULE, chunk, Draws(draws.at, draws.groups, noise), before)
+    if STORES and second_moment_of(RULE) >= 0:  # noqa: SIM102  # one condition is known when a kernel is compiled
+        if watched.noise:
+            noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, e, noise), 0.0))
     squares, sum, error, largest = watch_displacement(tally, watched, inside, e.displacement, e.delta, STORES)
     if STORES:
-        if second_moment_of(RULE) >= 0:  # noqa: SIM102  # one condition is known when a kernel is compiled
-            if watched.noise:
-                noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, e, noise), 0.0))
         updates = add_squares(updates, tl.where(inside, e.delta, 0.0))
         zeroed = add_count(zeroed, inside & (e.delta == 0.0))
         stored = store_element(chunk, here, draws, before.param, e, KERNEL)
