@@ -81,8 +81,8 @@ def states_of(rule):
 @triton.constexpr_function
 def site_of(rule):
     """Where a rule's noise goes."""
-    others = dict.fromkeys(("plain", "rmsprop", "adam", "adam_amsgrad", "adadelta"), "displacement")
-    return (others | {"momentum": "velocity"})[rule]
+    sites = {"plain": "displacement", "momentum": "velocity", "rmsprop": "displacement", "adam": "displacement"}
+    return (sites | {"adam_amsgrad": "displacement", "adadelta": "displacement"})[rule]
 
 
 @triton.constexpr_function
