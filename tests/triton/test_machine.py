@@ -12,6 +12,9 @@ import torch
 
 pytest.importorskip("triton")
 
+from qlangevin.reference_rules import RULES
+from qlangevin.triton_kernels.step import KERNELS
+
 from ..core.cases import FACTORS, FULL, Case, all_pairs
 from ..core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
 from ..machine.instructions import list_growth, read_table
@@ -54,9 +57,8 @@ def check_step(compiled: Compiled, step: Step, jobs: list[Job], shifts: tuple[in
 
 
 def check_case(kernels: dict[Specialization, Compiled], case: Case) -> list[str]:
-    kernel = "momentum" if case.rule == "cool_momentum" else case.rule
-    state = DTYPES[case["state"]] if kernel == "momentum" else torch.float32
-    compiled = kernels[Specialization(kernel, DTYPES[case["param"]], DTYPES[case["grad"]], state)]
+    state = DTYPES[case["state"]] if RULES[case.rule].states else torch.float32
+    compiled = kernels[Specialization(KERNELS[case.rule], DTYPES[case["param"]], DTYPES[case["grad"]], state)]
     jobs = case.make_jobs()
     shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
     return [f"{case}: {problem}" for problem in check_step(compiled, case.make_step(), jobs, shifts)]
