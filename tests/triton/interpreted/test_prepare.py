@@ -8,14 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import triton
-import triton.language as tl
 from torch import Tensor
 
-from qlangevin import reference_numbers, reference_rules
-from qlangevin.triton_kernels import rules, scalars
+from qlangevin import reference_rules
 from qlangevin.triton_kernels.prepare import LANES, Request
-from qlangevin.triton_kernels.scalars import Hyper
 from qlangevin.triton_kernels.step import launch_step
 from qlangevin.triton_kernels.tables import COMMON_WORDS, NUMBERS
 
@@ -27,7 +23,6 @@ from ..preparing import JUNK, Group, Preparation
 RULES = reference_rules.RULES
 INF, NAN = math.inf, math.nan
 LAST = 2**32 - 1  # of a step and a chain
-COUNT = tl.constexpr(1024)
 MATERIALS: dict[str, tuple[Any, ...]] = {
     "lr": (0.0, 0.1, 1e-3, 1.0, 3e38, 1e-40, 1e-46, 1e300, 1e-320),
     "temperature": (0.0, 1.3, 1e-4, 1e-300, 1e300),
@@ -186,47 +181,6 @@ def test_a_schedule_is_read_at_each_step_and_its_last_row_beyond(rule: str) -> N
     assert len(set(factors)) == 3 and factors[2] == factors[3] == factors[4]
     before = one(rule, Request(0), steps=[0], schedule=schedule).run()  # that the reference divides by 0 at, of some rules
     assert before[0, 2].item() == factors[0]
-
-
-@triton.jit
-def variance_kernel(numbers, steps, results, RULE: tl.constexpr):
-    at = tl.arange(0, COUNT)
-    lr, temperature = tl.load(numbers + at), tl.load(numbers + COUNT + at)
-    own = ()
-    for k in tl.static_range(6):
-        own = own + (tl.load(numbers + COUNT * (2 + k) + at),)  # noqa: RUF005
-    h = Hyper(lr, temperature, lr, lr, lr, lr, lr, own, at, at, at, at, at)
-    tl.store(results + at, rules.noise_variance(RULE, h, tl.load(steps + at)))
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_variances_before_they_are_rounded(rule: str) -> None:
-    """There the order of operations shows, which a number rounded to binary32 hides."""
-    generator, names = torch.Generator().manual_seed(4), RULES[rule].hypers
-    numbers = torch.rand((8, COUNT.value), generator=generator, dtype=torch.float64)
-    steps = torch.randint(1, 200, (COUNT.value,), generator=generator)
-    if rule.startswith("adam"):  # epsilon_hat, momentum_in_drift, frozen_at
-        numbers[5:7], numbers[7] = (numbers[5:7] < 0.5).double(), torch.randint(0, 200, (COUNT.value,), generator=generator)
-    got = torch.empty(COUNT.value, dtype=torch.float64)
-    variance_kernel[(1,)](numbers, steps, got, rule)
-    hypers = [dict(zip(("lr", "temperature", *names), values, strict=False)) for values in numbers.T.tolist()]
-    assert got.tolist() == [RULES[rule].noise_variance(h, step) for h, step in zip(hypers, steps.tolist(), strict=True)]
-
-
-@triton.jit
-def power_kernel(bases, exponents, results):
-    at = tl.arange(0, COUNT)
-    tl.store(results + at, scalars.power(tl.load(bases + at), tl.load(exponents + at)))
-
-
-def test_powers_of_every_step() -> None:
-    """A lane of a block goes on multiplying when its power is made."""
-    draw = random.Random(3)
-    exponents = [draw.choice((0, *STEPS, 2**32, draw.randrange(2 ** draw.randrange(1, 33)))) for _ in range(COUNT.value)]
-    bases = [draw.choice((0.0, 0.5, 1 - 2.0**-53, 1.0, 0.9, 1 - draw.random() / 2 ** draw.randrange(40))) for _ in exponents]
-    got = torch.empty(COUNT.value, dtype=torch.float64)
-    power_kernel[(1,)](torch.tensor(bases, dtype=torch.float64), torch.tensor(exponents), got)
-    assert got.tolist() == [reference_numbers.power(*both) for both in zip(bases, exponents, strict=True)]
 
 
 def test_only_a_scheduled_tensor_overruns_and_the_flag_is_not_taken_back() -> None:
