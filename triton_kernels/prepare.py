@@ -64,7 +64,7 @@ def make_row(RULE: tl.constexpr, h, grad_multiplier, compensation, step, chain):
         round_once(h.weight_decay),
         lr,
         round_once(h.lr * h.decoupled_weight_decay),
-        tl.where(noisy, round_once(tl.sqrt(noise_variance(RULE, h))), 0.0),
+        tl.where(noisy, round_once(tl.sqrt(noise_variance(RULE, h, step))), 0.0),
         compensation,
         round_once(h.grad_resolution),
         round_once(1.0 / h.grad_resolution),

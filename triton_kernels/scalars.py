@@ -18,6 +18,8 @@ from .rounding import OFF
 MAX_RULE_HYPERS = 8
 LARGEST = tl.constexpr(float.fromhex("0x1.FFFFFEp127"))  # the largest binary32 number
 INFINITY = tl.constexpr(float("inf"))
+MINUS_ONE = tl.constexpr(-1.0)  # times 0 it is -0, which a unary minus is not in every version of Triton
+EXPONENT_BITS = tl.constexpr(33)  # of what power() is asked for: steps, and P fixed at one that was taken
 
 
 class Hyper(NamedTuple):
@@ -71,6 +73,17 @@ class Row(NamedTuple):
 def round_once(value):
     """A binary64 number rounded to binary32."""
     return value.to(tl.float32)
+
+
+@triton.jit
+def power(base, exponent):
+    """base^exponent by squaring, for exponents from 0 on of EXPONENT_BITS; powers beyond a lane's last are not taken."""
+    result = tl.full(exponent.shape, 1.0, tl.float64)
+    for _ in range(EXPONENT_BITS):
+        result = tl.where((exponent & 1) != 0, result * base, result)
+        base = base * base
+        exponent = exponent >> 1
+    return result
 
 
 @triton.jit

@@ -26,7 +26,7 @@ from .memory import (
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, states_of
+from .rules import KERNELS, second_moment_of, states_of
 from .scalars import Row, Scalars
 from .tables import coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, moving_noise, unscale, update
@@ -111,10 +111,10 @@ def update_group(RULE: tl.constexpr, chunk, draws, e):
         s = row.common
         numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
         common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
-        e = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
+        new = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
     else:
-        e = update(RULE, row, draws, noisy, e)
-    return e
+        new = update(RULE, row, draws, noisy, e)
+    return new
 
 
 @triton.jit
@@ -129,7 +129,7 @@ def load_element(bases, here, KERNEL: tl.constexpr):
         states = states + (load_group(bases.states[k], STATE, here),)  # noqa: RUF005
     param = load_group(bases.param, PARAM, here)
     grad = load_group(bases.grad, GRAD, here)
-    return Element(param, grad, states, grad, grad)
+    return Element(param, grad, states, grad, grad, grad)
 
 
 @triton.jit
@@ -173,9 +173,12 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
     noise = tl.zeros_like(before.param)
     if watched.noise:
         noise = noise_value(row.common.noise, draws)
-        if STORES:
-            noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, noise), 0.0))
+        if STORES and second_moment_of(RULE) < 0:  # else it needs what is known after the step
+            noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, before, noise), 0.0))
     e = update_group(RULE, chunk, Draws(draws.at, draws.groups, noise), before)
+    if STORES and second_moment_of(RULE) >= 0:  # noqa: SIM102  # one condition is known when a kernel is compiled
+        if watched.noise:
+            noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, e, noise), 0.0))
     squares, sum, error, largest = watch_displacement(tally, watched, inside, e.displacement, e.delta, STORES)
     if STORES:
         updates = add_squares(updates, tl.where(inside, e.delta, 0.0))

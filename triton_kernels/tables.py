@@ -15,8 +15,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .adaptive_rules import AdadeltaScalars, AdamScalars, RMSpropScalars
 from .draw import Coordinates, PhiloxKey
-from .rules import KERNELS, MomentumScalars, PlainScalars
+from .momentum_rules import MomentumScalars, PlainScalars
+from .rules import KERNELS
 from .scalars import MAX_RULE_HYPERS, Hyper, Row, Scalars
 
 CHUNK = tl.constexpr(4096)  # elements; a chunk ends where the index in the unsharded tensor is a multiple of it
@@ -152,17 +154,31 @@ def load_common(words):
 @triton.jit
 def load_rule(RULE: tl.constexpr, words):
     """A rule's own scalars."""
+    numbers = load_numbers(words, rule_numbers(RULE))
     if RULE == "plain":
-        return PlainScalars(load_number(words))
+        return PlainScalars(*numbers)
     else:
-        numbers = load_numbers(words, 3)
-        return MomentumScalars(*numbers, (tl.load(words + 3) & 0xFF) != 0)
+        flags = tl.load(words + rule_numbers(RULE))
+        if RULE == "momentum":
+            return MomentumScalars(*numbers, (flags & 0xFF) != 0)
+        elif RULE == "rmsprop":
+            return RMSpropScalars(*numbers, (flags & 0xFF) != 0)
+        elif RULE == "adadelta":
+            return AdadeltaScalars(*numbers, (flags & 0xFF) != 0)
+        else:
+            return AdamScalars(*numbers, (flags & 0xFF) != 0, (flags & 0xFF00) != 0)
+
+
+@triton.constexpr_function
+def rule_numbers(rule):
+    """How many numbers a rule's own scalars begin with; bytes of flags follow, a word with their padding."""
+    return {"plain": 1, "momentum": 3, "rmsprop": 4, "adam": 7, "adam_amsgrad": 7, "adadelta": 5}[KERNELS[rule]]
 
 
 @triton.constexpr_function
 def rule_words(rule):
     """How many words a rule's own scalars take."""
-    return {"plain": 1, "momentum": 4}[KERNELS[rule]]
+    return rule_numbers(rule) + (KERNELS[rule] != "plain")
 
 
 @triton.constexpr_function
@@ -195,9 +211,14 @@ def store_row(RULE: tl.constexpr, rows, index, row, mine):
     for k in tl.static_range(NUMBERS + 3):
         store_word(words + k, s[k], mine)
     store_word(words + 13, s.stochastic_param.to(tl.int32) | s.stochastic_state.to(tl.int32) << 8, mine)
-    for k in tl.static_range(len(row.rule)):
-        value = row.rule[k]
-        store_word(words + COMMON_WORDS + k, value.to(tl.int32) if value.dtype == tl.int1 else value, mine)
+    own = words + COMMON_WORDS
+    for k in tl.static_range(rule_numbers(RULE)):
+        store_word(own + k, row.rule[k], mine)
+    if len(row.rule) > rule_numbers(RULE):
+        flags = row.rule[rule_numbers(RULE)].to(tl.int32)
+        for k in tl.static_range(1, len(row.rule) - rule_numbers(RULE)):
+            flags = flags | row.rule[rule_numbers(RULE) + k].to(tl.int32) << 8 * k
+        store_word(own + rule_numbers(RULE), flags, mine)
     last = words + COMMON_WORDS + rule_words(RULE)
     store_word(last, row.step.to(tl.int32), mine)
     store_word(last + 1, row.chain, mine)

@@ -9,17 +9,21 @@ import triton.language as tl
 
 from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, draw_noise
 from .rounding import OFF, draws_bits, quantize
-from .rules import accumulate, displace, finish, site_of
+from .rules import accumulate, displace, finish, precondition, second_moment_of, site_of
 
 # --- update.h ---------------------------------------------------------------------------------------------------------
 
 
 class Element(NamedTuple):
-    """The values of a row's elements. displacement: before it is quantized; delta: after, without noise that is added to it."""
+    """The values of a row's elements.
+
+    root: sqrt(P) of the preconditioner. displacement: before it is quantized; delta: after, without noise that is added to it.
+    """
 
     param: tl.tensor
     grad: tl.tensor
     states: tuple[tl.tensor, ...]
+    root: tl.tensor
     displacement: tl.tensor
     delta: tl.tensor
 
@@ -69,15 +73,18 @@ def quantize_update(s, delta, draws):
 
 
 @triton.jit
-def scaled_noise(s, noise):
-    """Noise in the unit of its site."""
-    return noise * s.noise_scale
+def scaled_noise(RULE: tl.constexpr, s, e, noise):
+    """Noise in the unit of its site; none where the second moment is 0, as P is 1 / eps there."""
+    noise = noise * s.noise_scale
+    if second_moment_of(RULE) >= 0:
+        noise = noise * tl.where(e.states[second_moment_of(RULE)] == 0.0, 0.0, e.root)
+    return noise
 
 
 @triton.jit
-def moving_noise(RULE: tl.constexpr, row, noise):
+def moving_noise(RULE: tl.constexpr, row, e, noise):
     """The noise as it moves the parameter in this step."""
-    noise = scaled_noise(row.common, noise)
+    noise = scaled_noise(RULE, row.common, e, noise)
     if site_of(RULE) == "velocity":
         noise = noise * row.rule.displacement_factor
     return noise
@@ -99,18 +106,20 @@ def update(RULE: tl.constexpr, row, draws, noisy, e):
     g = quantize_grad(s, g, draws)
     g = add_weight_decay(s, g, e.param)
     states = accumulate(RULE, row.rule, g, e.states)
+    root = precondition(RULE, row.rule, states)
+    e = Element(e.param, g, states, root, g, g)
     if site_of(RULE) == "velocity":
         velocity = states[0]
         if noisy:
-            velocity = velocity + scaled_noise(s, draw_noise(s.noise, draws))
+            velocity = velocity + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
         states = (velocity,) + states[1:]  # noqa: RUF005  # Triton has no star in a tuple
-    delta = displace(RULE, row.rule, g, states)
+    delta = displace(RULE, row.rule, g, root, states)
     delta = compensate(s, delta)
     displacement = delta
     delta = quantize_update(s, delta, draws)
     quantized = delta
     if site_of(RULE) == "displacement":  # noqa: SIM102  # one condition is known when a kernel is compiled
         if noisy:
-            delta = delta + scaled_noise(s, draw_noise(s.noise, draws))
+            delta = delta + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
     states = finish(RULE, row.rule, delta, states)
-    return Element(move_param(s, e.param, delta), g, states, displacement, quantized)
+    return Element(move_param(s, e.param, delta), g, states, root, displacement, quantized)

@@ -15,7 +15,9 @@ from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.kernels import Job, Step
 
-RULE_FORMATS = {"plain": "f", "momentum": "3f?3x"}  # of a rule's own scalars, by kernel
+# Of a rule's own scalars, by kernel.
+RULE_FORMATS = {"plain": "f", "momentum": "3f?3x", "rmsprop": "4f?3x", "adam": "7f2?2x", "adadelta": "5f?3x"}
+RULE_FORMATS |= {"adam_amsgrad": RULE_FORMATS["adam"]}
 
 
 def make_rows(kernel: str, rows: Sequence[reference.Row]) -> Tensor:

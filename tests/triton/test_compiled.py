@@ -1,6 +1,6 @@
 """Every kernel compiles ahead of time, without spills, contraction or approximation, for sm_80, sm_90 and sm_100.
 
-Of those that see a step a part, which has all storage types; QLANGEVIN_FULL=1 takes all of them.
+Of those for sm_80 and sm_100, and of those that see a step, a part, which has all storage types; QLANGEVIN_FULL=1 takes all.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ by_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 @cache
 def compiled(architecture: int) -> list[Compiled]:
-    return compile_all(list_specializations(), architecture)
+    return compile_all(list_specializations()[:: 1 if FULL or architecture == 90 else 5], architecture)
 
 
 @cache
 def others(architecture: int) -> list[Binary]:
     """Those that see a step, square and fold."""
-    every = 1 if FULL else 8 if architecture == 90 else 13
+    every = 1 if FULL else 7 if architecture == 90 else 13
     found: list[Binary] = [compile_fold(architecture), *(compile_squares(grad, architecture) for grad in DTYPES.values())]
     for sees in ("observed", "ahead"):
         found += compile_all(list_specializations(sees)[::every], architecture)
@@ -48,8 +48,8 @@ def others(architecture: int) -> list[Binary]:
 
 
 def test_there_are_as_many_kernels_as_rules_and_storage_types() -> None:
-    """9 pairs of parameters and gradients: alone, and with two types of states."""
-    assert len(list_specializations()) == 27 == len({one.title for one in list_specializations()})
+    """9 pairs of parameters and gradients: alone, and with two types of states for five kernels."""
+    assert len(list_specializations()) == 9 + 5 * 18 == len({one.title for one in list_specializations()})
 
 
 @by_architecture
@@ -114,7 +114,7 @@ def test_scalars_are_made_in_binary64_and_rounded_as_ieee_754_has_it(rule: str, 
     lines = [code_of(line) for line in built.ptx.splitlines()]
     assert not {match.group() for line in lines for match in FORBIDDEN.finditer(line)}
     operations = {match[1] for line in lines if (match := OPERATION.search(line))}
-    rounding = {one for one in operations if one.split(".")[0] not in EXACT} - {"cvt.f64.f32"}
+    rounding = {one for one in operations if one.split(".")[0] not in EXACT} - {"cvt.f64.f32", "cvt.rzi.s64.f64"}  # of integers
     wanted = {"add.rn.f64", "mul.rn.f64", "div.rn.f64", "sqrt.rn.f64", "cvt.rn.f32.f64"}
     assert wanted <= rounding <= wanted | {"sub.rn.f64", "mul.f32", "mul.rn.f32"}  # in binary32 by -1
 

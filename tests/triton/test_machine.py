@@ -12,12 +12,15 @@ import torch
 
 pytest.importorskip("triton")
 
+from qlangevin.reference_rules import RULES
+from qlangevin.triton_kernels.step import KERNELS
+
 from ..core.cases import FACTORS, FULL, Case, all_pairs
 from ..core.kernels import DTYPES, Job, Step, compare_jobs, settings, step_reference
 from ..machine.instructions import list_growth, read_table
 from ..machine.tools import MissingToolError, find
 from .compiled import Compiled, Specialization, compile_all, compile_kernel, list_specializations
-from .machine import ARCHITECTURE, OWN_TABLE, PAGE, TritonLaunch, count_kernel, program_of, write_page
+from .machine import ARCHITECTURE, OWN_TABLE, PAGE, TritonLaunch, count_kernel, list_counted, program_of, write_page
 
 try:
     find("cuobjdump"), find("nvdisasm")
@@ -54,9 +57,8 @@ def check_step(compiled: Compiled, step: Step, jobs: list[Job], shifts: tuple[in
 
 
 def check_case(kernels: dict[Specialization, Compiled], case: Case) -> list[str]:
-    kernel = "momentum" if case.rule == "cool_momentum" else case.rule
-    state = DTYPES[case["state"]] if kernel == "momentum" else torch.float32
-    compiled = kernels[Specialization(kernel, DTYPES[case["param"]], DTYPES[case["grad"]], state)]
+    state = DTYPES[case["state"]] if RULES[case.rule].states else torch.float32
+    compiled = kernels[Specialization(KERNELS[case.rule], DTYPES[case["param"]], DTYPES[case["grad"]], state)]
     jobs = case.make_jobs()
     shifts = tuple((case.seed // 7 + k) % 8 for k in (0, 3, 5)) if case["misaligned"] else (-jobs[0].offset % 8,)
     return [f"{case}: {problem}" for problem in check_step(compiled, case.make_step(), jobs, shifts)]
@@ -123,7 +125,7 @@ def test_an_offset_beyond_32_bits_in_memory(kernels: dict[Specialization, Compil
 
 def test_the_page_says_what_the_table_says() -> None:
     table = read_table(OWN_TABLE)
-    assert list(table) == sorted(one.title for one in SPECIALIZATIONS)
+    assert list(table) == sorted(one.title for one in list_counted())
     assert PAGE.read_text() == write_page(table)
 
 
@@ -135,8 +137,8 @@ def test_no_kernel_takes_more_instructions_than_the_table_says(kernels: dict[Spe
         pytest.skip(f"the table was not made by Triton {triton.__version__}")
     table, found = read_table(OWN_TABLE), []
     with np.errstate(all="ignore"):
-        for one, compiled in kernels.items():
-            counted, known = count_kernel(compiled), table[one.title]
+        for one in list_counted():
+            counted, known = count_kernel(kernels[one]), table[one.title]
             found += list_growth(one.title, counted, known)
     assert not found, "\n".join(found)
 

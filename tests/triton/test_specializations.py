@@ -14,6 +14,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import make_backend
 from triton.runtime.jit import JITFunction, create_function_from_signature
 
+from qlangevin.reference_rules import RULES
 from qlangevin.triton_kernels import prepare, squares
 from qlangevin.triton_kernels import step as kernels
 from qlangevin.triton_kernels.prepare import Request
@@ -52,8 +53,8 @@ def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
 
 
 def make_job(size: int, dtypes: tuple[str, str, str] = ("bfloat16",) * 3, states: int = 1, **others: Any) -> Job:
-    param, grad, state = (torch.zeros(size, dtype=DTYPES[name]) for name in dtypes)
-    return Job(param, grad, [state][:states], **others)
+    param, grad, *state = (torch.zeros(size, dtype=DTYPES[name]) for name in (*dtypes[:2], *[dtypes[2]] * states))
+    return Job(param, grad, state, **others)
 
 
 def launch(step: Step, jobs: list[Job]) -> None:
@@ -76,13 +77,20 @@ CHANGES: list[dict[str, Any]] = [
     *({"update_rounding": mode, "update_resolution": 1.0} for mode in ("nearest", "stochastic", "floor", "dither")),
     {"stochastic_param": True},
     {"stochastic_state": True},
+    {"eps": 0.0},
+    {"eps": 1.0, "beta1": 0.0, "beta2": 0.0},
+    {"frozen_at": 1},
+    {"momentum_in_drift": False},
+    {"epsilon_hat": True},
 ]
 
 
 def test_a_change_of_options_compiles_nothing(launches: Launches) -> None:
-    for change in CHANGES:
-        launch(Step("momentum", [settings(**change)]), [make_job(100)])
-    assert len(launches.keys) == 1
+    for number, rule in enumerate(dict.fromkeys(kernels.KERNELS.values()), 1):
+        for change in CHANGES:
+            steps = torch.tensor(5)
+            launch(Step(rule, [settings(**change)]), [make_job(100, states=len(RULES[rule].states), steps=steps)])
+        assert len(launches.keys) == number
 
 
 def test_a_change_of_tensors_steps_keys_and_places_compiles_nothing(launches: Launches) -> None:
@@ -117,9 +125,10 @@ def test_the_tables_addresses_compile_nothing(launches: Launches) -> None:
 
 
 def test_rules_that_share_a_kernel_compile_it_once(launches: Launches) -> None:
-    for rule in ("momentum", "cool_momentum"):
-        launch(Step(rule, [settings(momentum=0.5)]), [make_job(10)])
-    assert len(launches.keys) == 1
+    for number, rules in enumerate((("momentum", "cool_momentum", "sghmc"), ("rmsprop", "adagrad")), 1):
+        for rule in rules:
+            launch(Step(rule, [settings(momentum=0.5)]), [make_job(10)])
+        assert len(launches.keys) == number
 
 
 def test_plain_does_not_depend_on_the_type_of_states_that_it_does_not_have() -> None:
@@ -138,12 +147,13 @@ def test_an_ordinary_run_compiles_few_kernels(launches: Launches) -> None:
 
 def test_each_kernel_has_a_key_of_its_own(launches: Launches) -> None:
     """So the keys do tell kernels apart."""
-    for rule, states in (("plain", 0), ("momentum", 1)):
+    for rule in dict.fromkeys(kernels.KERNELS.values()):
+        states = len(RULES[rule].states)
         for param in DTYPES:
             for grad in DTYPES:
                 for state in ("float32", "bfloat16"):
                     launch(Step(rule, [settings()]), [make_job(3, (param, grad, state), states)])
-    assert len(launches.keys) == 27
+    assert len(launches.keys) == 9 + 5 * 18
 
 
 def test_a_step_that_is_seen_or_looked_at_compiles_one_kernel_more_each(launches: Launches) -> None:
@@ -214,7 +224,7 @@ GROUPS = [
 
 def test_the_scalars_are_compiled_once_for_each_rule(preparations: Launches) -> None:
     """Whatever the step asks for, and the groups, and however many tensors there are."""
-    for number, rule in enumerate(("plain", "momentum", "cool_momentum"), 1):
+    for number, rule in enumerate(RULES, 1):
         for request in REQUESTS:
             Preparation(rule, GROUPS[:1], [0], request).run()
         for group in GROUPS:

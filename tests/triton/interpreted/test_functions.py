@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from qlangevin import reference_numbers
-from qlangevin.triton_kernels import draw, rounding
+from qlangevin import reference_numbers, reference_root
+from qlangevin.triton_kernels import draw, root, rounding
 
 from ...core.cases import make_values
 from ...core.kernels import DTYPES, ROUNDING_CODES, bits_of, find_difference
@@ -55,6 +55,12 @@ def noise_kernel(words, results, KIND: tl.constexpr):
     else:
         result = draw.rademacher(word)
     tl.store(results + at, result)
+
+
+@triton.jit
+def root_kernel(values, results):
+    at = tl.arange(0, BLOCK)
+    tl.store(results + at, root.inverse_root(tl.load(values + at)))
 
 
 def draw_halves(seed: int) -> Tensor:
@@ -110,3 +116,11 @@ def test_noise_values(name: str, kind: int) -> None:
     noise_kernel[(1,)](words, got, kind)
     wanted = getattr(reference_numbers, name)(words.long() & 0xFFFFFFFF)
     assert find_difference(got, wanted) is None
+
+
+@pytest.mark.parametrize("kind", ["patterns", "edges", "normal", "subnormal", "zero"])
+def test_inverse_roots(kind: str) -> None:
+    """Of negative numbers and NaN too, which nobody asks for."""
+    values, got = make_numbers(kind), torch.empty(COUNT)
+    root_kernel[(1,)](values, got)
+    assert find_difference(got, reference_root.inverse_root(values)) is None
