@@ -10,17 +10,25 @@ from .reference_root import inverse_root
 
 # --- correct.h --------------------------------------------------------------------------------------------------------
 
-FINEST = {torch.bfloat16: (2.0**-7, 2.0**-126), torch.float16: (2.0**-10, 2.0**-24)}  # of 1, and the least
+# Of each grid the spacing of 1, the least spacing, and how many spacings the end of a binade is from 0.
+GRIDS = {torch.bfloat16: (2.0**-7, 2.0**-126, 256.0), torch.float16: (2.0**-10, 2.0**-24, 2048.0)}
+TWO_THIRDS, ONE_THIRD = float.fromhex("0x1.555556p-1"), float.fromhex("0x1.555556p-2")
 
 
-def spacing_of(dtype: torch.dtype, magnitude: Tensor) -> Tensor:
-    """The distance of the storage type's neighbours around values of at most this magnitude."""
-    relative, least = FINEST[dtype]
+def grid_of(dtype: torch.dtype) -> tuple[float, float, float]:
+    """A storage type's grid."""
+    return GRIDS[dtype]
+
+
+def spacing_of(grid: tuple[float, float, float], magnitude: Tensor) -> Tensor:
+    """The distance of the grid's neighbours at a magnitude."""
+    of_one, least, _ = grid
     power_of_two = (magnitude.view(torch.int32) & 0x7F800000).view(torch.float32)
-    return (power_of_two * relative).clamp(min=least)
+    spacing = power_of_two * of_one
+    return torch.where(spacing > least, spacing, least)
 
 
-def correct_wide(y: Tensor, variance: Tensor, noise: Tensor, unit: Tensor) -> Tensor:
+def correct_wide(y: Tensor, variance: Tensor, noise: Tensor, unit: Tensor, top: float) -> Tensor:
     """In units of the spacing, for noise wider than half of it."""
     excess = variance - 0.25
     x = y + excess * inverse_root(excess) * noise
@@ -29,31 +37,37 @@ def correct_wide(y: Tensor, variance: Tensor, noise: Tensor, unit: Tensor) -> Te
     towards = (error + 0.5) * (error + 0.5) * 0.5
     away = (0.5 - error) * (0.5 - error) * 0.5
     step = (towards > unit).float() - (unit > 1.0 - away).float()
-    return q + torch.where(x - q < 0.0, -step, step)
+    place = q + torch.where(x - q < 0.0, -step, step)
+    return torch.where(place.abs() > top, even_of(place * 0.5) * 2.0, place)
 
 
-def correct_narrow(y: Tensor, variance: Tensor, unit: Tensor) -> Tensor:
-    """The same for narrower noise."""
+def correct_narrow(y: Tensor, variance: Tensor, unit: Tensor, top: float) -> Tensor:
+    """The same for narrower noise and y >= 0."""
     q = floor_of(y)
     above = y - q
     below = 1.0 - above
     missing = variance - above * below
     p = torch.where(missing > 0.0, missing, 0.0) * 0.5
+    end = (q == top - 1.0).float()
+    furthest = above * p * (1.0 - end * TWO_THIRDS)
     first = below * p
-    last = 1.0 - above * p
-    second = first + below * (1.0 - 2.0 * p) + above * p
-    return q - 1.0 + (unit > first).float() + (unit > second).float() + (unit > last).float()
+    second = first + below * (1.0 - 2.0 * p) + above * p * (1.0 - end * ONE_THIRD)
+    return q - 1.0 + (unit > first).float() + (unit > second).float() + (unit > 1.0 - furthest).float() * (1.0 + end)
 
 
 def correct(dtype: torch.dtype, mean: Tensor, scale: Tensor, noise: Tensor, half: Tensor | None) -> Tensor:
     """A value of the storage grid with this mean and with the noise's variance, scale^2; beyond 2^126 the sum of both."""
     if half is None:  # types of 32 bits and more
         return mean + scale * noise
-    magnitude = mean.abs() * 1.0078125 + scale * 5.0
-    spacing = spacing_of(dtype, magnitude)
+    grid = grid_of(dtype)
+    magnitude = mean.abs()
+    reach = magnitude + scale * 5.0
+    finest = spacing_of(grid, magnitude)
+    spacing = torch.where(scale > finest, spacing_of(grid, reach), finest)
     inverse = (0x7F000000 - spacing.view(torch.int32)).view(torch.float32)
-    y, deviation, unit = mean * inverse, scale * inverse, unit_of(half, mean.dtype)
+    deviation, unit = scale * inverse, unit_of(half, mean.dtype)
     variance = deviation * deviation
-    wide, narrow = correct_wide(y, variance, noise, unit), correct_narrow(y, variance, unit)
-    corrected = torch.where(variance > 0.25, wide, narrow) * spacing
-    return torch.where(magnitude < 2.0**126, corrected, mean + scale * noise)
+    wide = correct_wide(mean * inverse, variance, noise, unit, grid[2])
+    narrow = correct_narrow(magnitude * inverse, variance, unit, grid[2])
+    corrected = torch.where(variance > 0.25, wide, torch.where(mean < 0.0, -narrow, narrow)) * spacing
+    return torch.where(reach < 2.0**126, corrected, mean + scale * noise)

@@ -11,24 +11,30 @@
 
 namespace ql {
 
-// The grid around a value: the distance of the storage type's neighbours where they are furthest apart among the values that a
-// step can end at, a power of two. magnitude: a bound of these values.
-template <class L>
-QL_HD typename L::F spacing_of(BFloat16, typename L::F magnitude) {
-  const typename L::F spacing = L::float_of(L::bits_of(magnitude) & 0x7F800000u) * 0x1p-7f;
-  return L::select(spacing > 0x1p-126f, spacing, L::float_of(L::splat(0x00800000u)));
+// A storage type's grid: the spacing of 1, the least spacing, and how many spacings the end of a binade is from 0.
+struct Grid {
+  float of_one, least, top;
+};
+
+QL_HD Grid grid_of(BFloat16) {
+  return {0x1p-7f, 0x1p-126f, 256.0f};  // less than 2^-126 would be the spacing of numbers that are 0 to any noise
 }
 
+QL_HD Grid grid_of(Float16) {
+  return {0x1p-10f, 0x1p-24f, 2048.0f};
+}
+
+// The distance of the grid's neighbours at a magnitude.
 template <class L>
-QL_HD typename L::F spacing_of(Float16, typename L::F magnitude) {
-  const typename L::F spacing = L::float_of(L::bits_of(magnitude) & 0x7F800000u) * 0x1p-10f;
-  return L::select(spacing > 0x1p-24f, spacing, L::float_of(L::splat(0x33800000u)));
+QL_HD typename L::F spacing_of(Grid grid, typename L::F magnitude) {
+  const typename L::F spacing = L::float_of(L::bits_of(magnitude) & 0x7F800000u) * grid.of_one;
+  return L::select(spacing > grid.least, spacing, L::float_of(L::splat(bit_cast<uint32_t>(grid.least))));
 }
 
 // In units of the spacing: noise wider than half of it is added, less what rounding to nearest and a further step of 1 to either
-// side will add; the probabilities of that step make up for the error of rounding.
+// side will add; the probabilities of that step make up for the error of rounding. Beyond the binade every other place is stored.
 template <class L>
-QL_HD typename L::F correct_wide(typename L::F y, typename L::F variance, typename L::F noise, typename L::F unit) {
+QL_HD typename L::F correct_wide(typename L::F y, typename L::F variance, typename L::F noise, typename L::F unit, float top) {
   using F = typename L::F;
   const F excess = variance - 0.25f;
   const F x = y + excess * inverse_root<L>(excess) * noise;
@@ -37,21 +43,24 @@ QL_HD typename L::F correct_wide(typename L::F y, typename L::F variance, typena
   const F towards = (error + 0.5f) * (error + 0.5f) * 0.5f;
   const F away = (0.5f - error) * (0.5f - error) * 0.5f;
   const F step = one_if<L>(towards > unit) - one_if<L>(unit > 1.0f - away);
-  return q + L::select(x - q < 0.0f, -step, step);
+  const F place = q + L::select(x - q < 0.0f, -step, step);
+  return L::select(L::magnitude(place) > top, even_of<L>(place * 0.5f) * 2.0f, place);
 }
 
-// Narrower noise: rounded stochastically, and where that brings less variance than the noise has, a step of 1 to either side.
-// One uniform value decides among the four outcomes.
+// Narrower noise: y >= 0 is rounded stochastically, and where that brings less variance than the noise has, a step of 1 follows
+// to either side; from the end of the binade 2 up, a third as often, or 1 down, two thirds as often. One uniform value decides.
 template <class L>
-QL_HD typename L::F correct_narrow(typename L::F y, typename L::F variance, typename L::F unit) {
+QL_HD typename L::F correct_narrow(typename L::F y, typename L::F variance, typename L::F unit, float top) {
   using F = typename L::F;
   const F q = floor_of<L>(y);
   const F above = y - q, below = 1.0f - above;
   const F missing = variance - above * below;
   const F p = L::select(missing > 0.0f, missing, L::float_of(L::splat(0u))) * 0.5f;
-  const F first = below * p, last = 1.0f - above * p;
-  const F second = first + below * (1.0f - 2.0f * p) + above * p;
-  return q - 1.0f + one_if<L>(unit > first) + one_if<L>(unit > second) + one_if<L>(unit > last);
+  const F end = one_if<L>(q == top - 1.0f);
+  const F furthest = above * p * (1.0f - end * 0x1.555556p-1f);
+  const F first = below * p;
+  const F second = first + below * (1.0f - 2.0f * p) + above * p * (1.0f - end * 0x1.555556p-2f);
+  return q - 1.0f + one_if<L>(unit > first) + one_if<L>(unit > second) + one_if<L>(unit > 1.0f - furthest) * (1.0f + end);
 }
 
 // scale: of the noise, which has variance 1. half: 16 random bits. Values beyond 2^126, Inf and NaN are not corrected; nor is
@@ -62,14 +71,17 @@ QL_HD typename L::F correct(T type, typename L::F mean, typename L::F scale, typ
   if constexpr (std::is_same_v<T, Float32>) {
     return mean + scale * noise;
   } else {
-    const F magnitude = L::magnitude(mean) * 1.0078125f + scale * 5.0f;  // two spacings beyond the mean
-    const F spacing = spacing_of<L>(type, magnitude);
+    const Grid grid = grid_of(type);
+    const F magnitude = L::magnitude(mean), reach = magnitude + scale * 5.0f;
+    const F finest = spacing_of<L>(grid, magnitude);
+    const F spacing = L::select(scale > finest, spacing_of<L>(grid, reach), finest);
     const F inverse = L::float_of(L::splat(0x7F000000u) - L::bits_of(spacing));
-    const F y = mean * inverse, deviation = scale * inverse, unit = unit_of<L>(half);
+    const F deviation = scale * inverse, unit = unit_of<L>(half);
     const F variance = deviation * deviation;
-    const F wide = correct_wide<L>(y, variance, noise, unit), narrow = correct_narrow<L>(y, variance, unit);
-    const F corrected = L::select(variance > 0.25f, wide, narrow) * spacing;
-    return L::select(magnitude < 0x1p126f, corrected, mean + scale * noise);
+    const F wide = correct_wide<L>(mean * inverse, variance, noise, unit, grid.top);
+    const F narrow = correct_narrow<L>(magnitude * inverse, variance, unit, grid.top);
+    const F corrected = L::select(variance > 0.25f, wide, L::select(mean < 0.0f, -narrow, narrow)) * spacing;
+    return L::select(reach < 0x1p126f, corrected, mean + scale * noise);
   }
 }
 
