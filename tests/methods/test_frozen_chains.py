@@ -53,11 +53,12 @@ def test_adagrad_with_lr_decay_follows_its_recursion(decay: float) -> None:
     """Var' = (1 - lr_k P a)^2 Var + 2 lr_k T P with lr_k = lr / (1 + (k - 1) decay), k = 2, 3, ... after the first step."""
     frozen = WITHOUT_MOMENTUM["Adagrad"]
     rows = Frozen(LangevinAdagrad, frozen.states).start(STIFF, COUNT, T, lr_decay=decay)
-    variance, step = np.zeros(len(STIFF)), 1
+    variance, taken = np.zeros(len(STIFF)), 1
     for steps in (1, 9, 90):
-        for step in range(step + 1, step + 1 + steps):
+        for step in range(taken + 1, taken + 1 + steps):
             lr = rows.lr / (1 + (step - 1) * decay)
             variance = (1 - lr * PRECONDITIONERS * rows.curvatures) ** 2 * variance + 2 * lr * T * PRECONDITIONERS
+        taken += steps
         rows.run.run(steps)
         check_rows(rows, variance)
 
