@@ -36,7 +36,11 @@ RULES: dict[str, tuple[Any, MakeRule, dict[str, Any]]] = {
         lambda lr: Adam(lr, momentum_in_drift=False),
         {"betas": (0.9, 0.99), "momentum_in_drift": False},
     ),
-    "Adam, amsgrad": (LangevinAdam, lambda lr: Adam(lr, amsgrad=True), {"betas": (0.9, 0.99), "amsgrad": True}),
+    "Adam, amsgrad": (
+        LangevinAdam,
+        lambda lr: Adam(lr, betas=(0.9, 0.5), amsgrad=True),
+        {"betas": (0.9, 0.5), "amsgrad": True},
+    ),
     "Adadelta": (LangevinAdadelta, lambda lr: Adadelta(lr, rho=0.9), {"rho": 0.9}),
 }
 
