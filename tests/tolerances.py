@@ -86,6 +86,14 @@ TOLERANCES = {
         "of the sum of the absolute values of all terms of the velocity: at most eight roundings of 2^-24 of a term in either "
         "program (the carried velocity, the factors, their products, decay's product and sum, the sums)",
     ),
+    "same_chain": Tolerance(
+        3e-4,
+        "absolute; 50 steps of at most ten roundings of 2^-24 of terms below 10 each, 6e-7, in a chain that amplifies nothing",
+    ),
+    "fluctuating_p": Tolerance(
+        0.03,
+        "relative; the mean of P is put for the root of the mean of P^2, an average of chi^2 over 100 steps that spreads by 10 %",
+    ),
     "trajectory": Tolerance(
         1e-11,
         "absolute; each step adds some 20 roundings of 2^-53 of terms below 10, 2e-14, and the slowest of them is forgotten in "

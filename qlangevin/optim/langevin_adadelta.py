@@ -24,9 +24,10 @@ class LangevinAdadelta(PreconditionedOptimizer):
         D = -\eta P (g + \lambda\theta) + \sqrt{2 \eta T P}\; z, \qquad
         \theta \leftarrow \theta + D, \qquad u \leftarrow \rho u + (1 - \rho) (D / \eta)^2
 
-    with z of mean 0 and variance 1; v sees the decay too. At temperature 0 it is torch.optim.Adadelta. With noise P feeds on its
-    own noise: a temperature that moves parameters more than gradients do makes P grow until ``freeze_preconditioner()``. Elements
-    with v = 0 draw no noise. At lr = 0 u sees a displacement of 0.
+    with z of mean 0 and variance 1; v sees the decay too. At temperature 0 it is torch.optim.Adadelta. P feeds on its own noise:
+    it grows to T / (eta eps) + sqrt((T / (eta eps))^2 + 1), or to the edge of stability if that comes first, far hotter than T.
+    Sample with a P that ``freeze_preconditioner()`` fixed after steps at temperature 0. Elements with v = 0 draw no noise. At
+    lr = 0 u sees a displacement of 0.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.

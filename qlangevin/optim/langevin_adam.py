@@ -27,8 +27,9 @@ class LangevinAdam(PreconditionedOptimizer):
     at a parameter's own step k from 1 on, with z of mean 0 and variance 1; m and v see a decay that is not decoupled. At
     temperature 0 it is torch.optim.Adam. With momentum in the drift the chain is hotter than T: with P fixed on a quadratic of
     curvature a, K = eta P a, by (1 + 2 beta_1 K / (1 - beta_1^2)) / (1 - K (1 - beta_1) / (2 (1 + beta_1))); T alone is for K far
-    below 1 - beta_1. Without it, the gradient in the place of m, it is the law of LangevinRMSprop. Elements with
-    v = 0 draw no noise.
+    below 1 - beta_1. Without it, the gradient in the place of m, it is the law of LangevinRMSprop: exact once
+    ``freeze_preconditioner()`` was called. The first steps are hotter, P being 1 / (1 - beta_1) times as large at k = 1. Elements
+    with v = 0 draw no noise.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.
@@ -97,7 +98,11 @@ class LangevinAdam(PreconditionedOptimizer):
 
 
 class LangevinAdamW(LangevinAdam):
-    """LangevinAdam with decoupled weight decay, theta -= lr weight_decay theta, as torch.optim.AdamW; arguments as there."""
+    """LangevinAdam with decoupled weight decay, theta -= lr weight_decay theta, as torch.optim.AdamW; arguments as there.
+
+    The decay is a prior of precision weight_decay / (P T), which differs between elements; coupled decay is one of
+    weight_decay / T.
+    """
 
     def __init__(self, params: ParamsT, lr: float | Tensor = 1e-3, *, weight_decay: float = 1e-2, **options: Any) -> None:
         super().__init__(params, lr, weight_decay=weight_decay, **{"decoupled_weight_decay": True, **options})

@@ -24,8 +24,9 @@ class LangevinRMSprop(PreconditionedOptimizer):
         \theta \leftarrow \theta - \eta P (g + \lambda\theta) + \sqrt{2 \eta T P}\; z
 
     with z of mean 0 and variance 1; v sees the decay too. At temperature 0 it is torch.optim.RMSprop, neither centred nor with
-    momentum. While P changes with the parameters the law is exp(-U / T) only up to the missing divergence of P, small for alpha
-    near 1; ``freeze_preconditioner()`` makes it exact. Elements with v = 0 draw no noise.
+    momentum. While P changes with the parameters the law is not exp(-U / T), as the divergence of P is missing: it tends to
+    exp(-U / T) / P where the average is shorter than the chain's relaxation, for small lr at a fixed alpha; docs/methods.md has
+    figures. ``freeze_preconditioner()`` makes it exact. Elements with v = 0 draw no noise.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.

@@ -18,11 +18,12 @@ class PreconditionedOptimizer(LangevinOptimizer):
     own_defaults: ClassVar[dict[str, Any]] = {"frozen_at": 0}
 
     def freeze_preconditioner(self) -> None:
-        """Fixes P from the next step on: the chain's law is then exact for small lr, without a divergence term.
+        """Fixes P from the next step on: without momentum the chain's law is then exp(-U / T) for small lr, whatever P.
 
         Each parameter keeps the second moment that it has after as many steps as the furthest parameter has taken now. Elements
-        whose second moment is 0 then do not move: P says nothing of them. A graph that was captured before does not see it. Waits
-        for the device where it counts the steps. Once fixed, calling it again changes nothing.
+        whose second moment is 0 then do not move, but for decoupled decay: P says nothing of them. Adam's factor
+        1 / (1 - beta_1^k) goes on to 1. A graph that was captured before does not see it. Waits for the device where it counts
+        the steps. Once fixed, calling it again changes nothing.
 
         Raises:
             HyperparameterError: no step was taken yet.

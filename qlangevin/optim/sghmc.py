@@ -24,7 +24,8 @@ class SGHMC(LangevinOptimizer):
         \theta \leftarrow \theta - v
 
     with z of mean 0 and variance 1. The velocity v is minus the displacement, and includes lr. On a quadratic of curvature a the
-    variance is T / a over 1 - eta a / (2 (2 - alpha)). It is SGLD with momentum 1 - alpha, in the paper's parameters.
+    variance is T / a over 1 - eta a / (2 (2 - alpha)), whatever part of the heat the gradients bring. It is SGLD with momentum
+    1 - alpha, in the paper's parameters.
 
     Args:
         params: parameters, named parameters or groups; types and names as for SGLD.

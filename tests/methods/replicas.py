@@ -21,9 +21,14 @@ Array = NDArray[np.float64]
 
 
 class Replicas:
-    """A parameter of equal elements under an optimizer. curvature: a of the potential a x^2 / 2; grad_noise: added to it."""
+    """A parameter of equal elements under an optimizer; with a tensor of curvatures, of equal rows.
 
-    def __init__(self, make: Callable[[Any], Any], start: Tensor, curvature: float = 0.0, grad_noise: float = 0.0) -> None:
+    curvature: a of the potential a x^2 / 2; grad_noise: the deviation of what is added to its gradient.
+    """
+
+    def __init__(
+        self, make: Callable[[Any], Any], start: Tensor, curvature: float | Tensor = 0.0, grad_noise: float | Tensor = 0.0
+    ) -> None:
         self.param = Parameter(start.clone())
         self.param.grad = torch.zeros_like(start)
         self.optimizer = make([("x", self.param)])
@@ -36,7 +41,7 @@ class Replicas:
         assert grad is not None
         for _ in range(steps):
             torch.mul(self.param.detach(), self.curvature, out=grad)
-            if self.grad_noise:
+            if isinstance(self.grad_noise, Tensor) or self.grad_noise:
                 grad += torch.randn(grad.shape, generator=self.generator) * self.grad_noise
             self.optimizer.step()
         return self
@@ -46,10 +51,14 @@ class Replicas:
         """The replicas in binary64."""
         return self.param.detach().double().numpy()
 
+    def state(self, name: str) -> Array:
+        """One of the optimizer's states."""
+        return np.asarray(self.optimizer.state[self.param][name].double().numpy())
+
     @property
     def velocity(self) -> Array:
         """Their velocities."""
-        return np.asarray(self.optimizer.state[self.param]["momentum_buffer"].double().numpy())
+        return self.state("momentum_buffer")
 
 
 def check_covariance(got: Array, other: Array, covariance: Array, at: tuple[int, int] = (0, 0)) -> None:
