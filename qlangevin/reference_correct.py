@@ -11,7 +11,12 @@ from .reference_root import inverse_root
 # --- correct.h --------------------------------------------------------------------------------------------------------
 
 # Of each grid the spacing of 1, the least spacing, and how many spacings the end of a binade is from 0.
-GRIDS = {torch.bfloat16: (2.0**-7, 2.0**-126, 256.0), torch.float16: (2.0**-10, 2.0**-24, 2048.0)}
+GRIDS = {
+    torch.float32: (0.0, 0.0, 0.0),
+    torch.float64: (0.0, 0.0, 0.0),
+    torch.bfloat16: (2.0**-7, 2.0**-126, 256.0),
+    torch.float16: (2.0**-10, 2.0**-24, 2048.0),
+}
 TWO_THIRDS, ONE_THIRD = float.fromhex("0x1.555556p-1"), float.fromhex("0x1.555556p-2")
 
 
@@ -37,8 +42,10 @@ def correct_wide(y: Tensor, variance: Tensor, noise: Tensor, unit: Tensor, top: 
     towards = (error + 0.5) * (error + 0.5) * 0.5
     away = (0.5 - error) * (0.5 - error) * 0.5
     step = (towards > unit).float() - (unit > 1.0 - away).float()
-    place = q + torch.where(x - q < 0.0, -step, step)
-    return torch.where(place.abs() > top, even_of(place * 0.5) * 2.0, place)
+    side = (x - q < 0.0).float() * -2.0 + 1.0
+    place = q + step * side
+    stored = torch.where(even_of(place * 0.5) * 2.0 == place, place, place + side)
+    return torch.where(place.abs() > top, stored, place)
 
 
 def correct_narrow(y: Tensor, variance: Tensor, unit: Tensor, top: float) -> Tensor:
@@ -57,9 +64,9 @@ def correct_narrow(y: Tensor, variance: Tensor, unit: Tensor, top: float) -> Ten
 
 def correct(dtype: torch.dtype, mean: Tensor, scale: Tensor, noise: Tensor, half: Tensor | None) -> Tensor:
     """A value of the storage grid with this mean and with the noise's variance, scale^2; beyond 2^126 the sum of both."""
-    if half is None:  # types of 32 bits and more
-        return mean + scale * noise
     grid = grid_of(dtype)
+    if half is None:  # as the grid says
+        return mean + scale * noise
     magnitude = mean.abs()
     reach = magnitude + scale * 5.0
     finest = spacing_of(grid, magnitude)

@@ -3,18 +3,21 @@
 // would add its own variance to the noise's.
 #pragma once
 
-#include <type_traits>
-
 #include "quantize.h"
 #include "root.h"
 #include "round.h"
 
 namespace ql {
 
-// A storage type's grid: the spacing of 1, the least spacing, and how many spacings the end of a binade is from 0.
+// A storage type's grid: the spacing of 1, the least spacing, and how many spacings the end of a binade is from 0; zeros for
+// binary32, whose rounding is far below any noise.
 struct Grid {
   float of_one, least, top;
 };
+
+QL_HD Grid grid_of(Float32) {
+  return {0.0f, 0.0f, 0.0f};
+}
 
 QL_HD Grid grid_of(BFloat16) {
   return {0x1p-7f, 0x1p-126f, 256.0f};  // less than 2^-126 would be the spacing of numbers that are 0 to any noise
@@ -32,7 +35,8 @@ QL_HD typename L::F spacing_of(Grid grid, typename L::F magnitude) {
 }
 
 // In units of the spacing: noise wider than half of it is added, less what rounding to nearest and a further step of 1 to either
-// side will add; the probabilities of that step make up for the error of rounding. Beyond the binade every other place is stored.
+// side will add; the probabilities of that step make up for the error of rounding. Beyond the binade every other place is stored:
+// the next one on the side that rounding came from, as likely either.
 template <class L>
 QL_HD typename L::F correct_wide(typename L::F y, typename L::F variance, typename L::F noise, typename L::F unit, float top) {
   using F = typename L::F;
@@ -43,8 +47,10 @@ QL_HD typename L::F correct_wide(typename L::F y, typename L::F variance, typena
   const F towards = (error + 0.5f) * (error + 0.5f) * 0.5f;
   const F away = (0.5f - error) * (0.5f - error) * 0.5f;
   const F step = one_if<L>(towards > unit) - one_if<L>(unit > 1.0f - away);
-  const F place = q + L::select(x - q < 0.0f, -step, step);
-  return L::select(L::magnitude(place) > top, even_of<L>(place * 0.5f) * 2.0f, place);
+  const F side = one_if<L>(x - q < 0.0f) * -2.0f + 1.0f;
+  const F place = q + step * side;
+  const F stored = L::select(even_of<L>(place * 0.5f) * 2.0f == place, place, place + side);
+  return L::select(L::magnitude(place) > top, stored, place);
 }
 
 // Narrower noise: y >= 0 is rounded stochastically, and where that brings less variance than the noise has, a step of 1 follows
@@ -63,26 +69,22 @@ QL_HD typename L::F correct_narrow(typename L::F y, typename L::F variance, type
   return q - 1.0f + one_if<L>(unit > first) + one_if<L>(unit > second) + one_if<L>(unit > 1.0f - furthest) * (1.0f + end);
 }
 
-// scale: of the noise, which has variance 1. half: 16 random bits. Values beyond 2^126, Inf and NaN are not corrected; nor is
-// binary32, whose rounding is far below any noise.
+// scale: of the noise, which has variance 1. half: 16 random bits. Values beyond 2^126, Inf and NaN are not corrected.
 template <class L, class T>
 QL_HD typename L::F correct(T type, typename L::F mean, typename L::F scale, typename L::F noise, typename L::U half) {
   using F = typename L::F;
-  if constexpr (std::is_same_v<T, Float32>) {
-    return mean + scale * noise;
-  } else {
-    const Grid grid = grid_of(type);
-    const F magnitude = L::magnitude(mean), reach = magnitude + scale * 5.0f;
-    const F finest = spacing_of<L>(grid, magnitude);
-    const F spacing = L::select(scale > finest, spacing_of<L>(grid, reach), finest);
-    const F inverse = L::float_of(L::splat(0x7F000000u) - L::bits_of(spacing));
-    const F deviation = scale * inverse, unit = unit_of<L>(half);
-    const F variance = deviation * deviation;
-    const F wide = correct_wide<L>(mean * inverse, variance, noise, unit, grid.top);
-    const F narrow = correct_narrow<L>(magnitude * inverse, variance, unit, grid.top);
-    const F corrected = L::select(variance > 0.25f, wide, L::select(mean < 0.0f, -narrow, narrow)) * spacing;
-    return L::select(reach < 0x1p126f, corrected, mean + scale * noise);
-  }
+  const Grid grid = grid_of(type);
+  if (grid.top == 0.0f) return mean + scale * noise;
+  const F magnitude = L::magnitude(mean), reach = magnitude + scale * 5.0f;
+  const F finest = spacing_of<L>(grid, magnitude);
+  const F spacing = L::select(scale > finest, spacing_of<L>(grid, reach), finest);
+  const F inverse = L::float_of(L::splat(0x7F000000u) - L::bits_of(spacing));
+  const F deviation = scale * inverse, unit = unit_of<L>(half);
+  const F variance = deviation * deviation;
+  const F wide = correct_wide<L>(mean * inverse, variance, noise, unit, grid.top);
+  const F narrow = correct_narrow<L>(magnitude * inverse, variance, unit, grid.top);
+  const F corrected = L::select(variance > 0.25f, wide, L::select(mean < 0.0f, -narrow, narrow)) * spacing;
+  return L::select(reach < 0x1p126f, corrected, mean + scale * noise);
 }
 
 }  // namespace ql

@@ -99,10 +99,9 @@ QL_HD auto pack(OneOf<Types...> type, const Eight<float>& values, const Eight<ui
   return with_type(type, [&](auto known) { return Packed<OneOf<Types...>>(pack(known, values, half)); });
 }
 
-template <class L, class... Types>
-QL_HD Eight<float> correct(OneOf<Types...> type, const Eight<float>& mean, const Eight<float>& scale, const Eight<float>& noise,
-                           const Eight<uint32_t>& half) {
-  return with_type(type, [&](auto known) { return ql::correct<L>(known, mean, scale, noise, half); });
+template <class... Types>
+QL_HD Grid grid_of(OneOf<Types...> type) {
+  return with_type(type, [](auto known) { return ql::grid_of(known); });
 }
 
 }  // namespace ql::cuda
