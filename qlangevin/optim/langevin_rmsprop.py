@@ -47,7 +47,7 @@ class LangevinRMSprop(PreconditionedOptimizer):
 
     rules = ("rmsprop",)
     rule_fields: ClassVar[dict[str, Any]] = {"alpha": Number(high=1.0), **FREEZABLE}
-    off_if_zero = ("momentum",)
+    off_if_zero = ("momentum", "centered")
 
     def __init__(
         self,
