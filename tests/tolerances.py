@@ -78,6 +78,10 @@ TOLERANCES = {
     "thermostat_at_small_lr": Tolerance(
         1e-3, "relative; a chain's variance differs from T / a by lr a / 2 and less, lr a = 1e-3"
     ),
+    "five_steps_in_binary32": Tolerance(
+        5 * 40 * 2.0**-24,
+        "absolute; in each of five steps at most 2 roundings of 2^-24 of a parameter below 4, and 32 of a displacement below 1",
+    ),
     # tests/methods
     "twin_grad": Tolerance(
         4 * 2.0**-24,

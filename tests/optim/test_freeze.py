@@ -177,6 +177,20 @@ def test_groups_of_other_steps_are_fixed_at_the_furthest_one_s_step(form: str, b
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("form", ["LangevinAdamW", "QuantizedAdamW, adaptive"])
+def test_decoupled_decay_alone_moves_what_has_no_second_moment(form: str, backend: str) -> None:
+    param = Parameter(torch.linspace(-2.0, 2.0, 20))
+    optimizer = FORMS[form].make([param], lr=0.5, backend=backend, weight_decay=0.25, param_rounding="nearest")
+    param.grad = torch.cat([torch.zeros(10), torch.ones(10)])
+    optimizer.step()
+    optimizer.freeze_preconditioner()
+    wanted = param.detach() - param.detach() * 0.125
+    param.grad = torch.ones(20)
+    optimizer.step()
+    assert param.detach()[:10].equal(wanted[:10]) and not param.detach()[10:].equal(wanted[10:])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", [F32, BF16, F16])
 @pytest.mark.parametrize("form", FREEZABLE)
 def test_what_has_no_second_moment_draws_no_noise_and_does_not_move_once_p_is_fixed(
