@@ -34,8 +34,8 @@ class LangevinAdam(PreconditionedOptimizer):
         params: parameters, named parameters or groups; types and names as for SGLD.
         lr: the step size eta, in [0, inf); float or 0-dim tensor.
         betas: (beta_1, beta_2), each in [0, 1).
-        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps. At 0 what had
-            no gradient becomes NaN, as torch's.
+        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps. At 0 elements
+            that never had a gradient become NaN, as torch's do.
         amsgrad: the largest v so far in the place of v.
         momentum_in_drift: False: the gradient in the place of m in the drift (Bras's second variant); m is kept all the same.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.

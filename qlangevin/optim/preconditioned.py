@@ -21,9 +21,9 @@ class PreconditionedOptimizer(LangevinOptimizer):
         """Fixes P from the next step on: the chain's law is then exact for small lr, without a divergence term.
 
         Each parameter keeps the second moment that it has after as many steps as the furthest parameter has taken now. Elements
-        whose second moment is 0 then move by decoupled decay alone: P says nothing of them (of none, if amsgrad is switched on
-        later). A graph that was captured before does not see it. Waits for the device where it counts the steps. Once a group is
-        fixed, calling it again changes nothing in it.
+        whose second moment is 0 then move by decoupled decay alone: P says nothing of them, and of no element if amsgrad is
+        switched on later. A graph that was captured before does not see it. Waits for the device where it counts the steps. Once
+        a group is fixed, calling it again changes nothing in it; one that is added later is fixed by the next call.
 
         Raises:
             HyperparameterError: no step was taken yet.

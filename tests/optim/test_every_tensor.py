@@ -53,7 +53,6 @@ def test_native_equals_reference_in_every_layout(form: str, dtype: torch.dtype) 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_binary64_is_binary32_with_more_digits(form: str) -> None:
-    # Each step adds some 40 roundings of 2^-24 of the parameter, the displacement and what they are made of.
     narrow, wide = make_problem(), make_problem(dtype=torch.float64)
     for name, param in wide.params.items():
         param.data.copy_(narrow.params[name].detach())
