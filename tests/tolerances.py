@@ -38,6 +38,10 @@ TOLERANCES = {
         "units of 2^-24 relative to the sum of the absolute values of all terms: the longest chain is 13 roundings of products, "
         "sums and scalars, and 19 more for a Gaussian noise value and its scale",
     ),
+    "inverse_root": Tolerance(1.21e-7, "relative; what csrc/core/root.h says: 1.2034e-7 is the most over all mantissas"),
+    "binary64_root": Tolerance(
+        2.0**-51, "relative; a root and a quotient here, a root and a product in the test, each within 2^-53"
+    ),
     "discrete_chain": Tolerance(
         1e-6, "relative; binary32 arithmetic in a linear chain shifts its variance by a few 2^-24 / (lr a), lr a >= 0.02"
     ),
@@ -74,7 +78,59 @@ TOLERANCES = {
     "thermostat_at_small_lr": Tolerance(
         1e-3, "relative; a chain's variance differs from T / a by lr a / 2 and less, lr a = 1e-3"
     ),
+    "five_steps_in_binary32": Tolerance(
+        5 * 40 * 2.0**-24,
+        "absolute; in each of five steps at most 2 roundings of 2^-24 of a parameter below 4, and 32 of a displacement below 1",
+    ),
     # tests/methods
+    "twin_grad": Tolerance(
+        4 * 2.0**-24,
+        "of |grad| + decay |param|: decay's product and the sum, in either program",
+    ),
+    "twin_first_moment": Tolerance(
+        5 * 2.0**-24,
+        "of |m| + w |g|, w = 1 - beta1. Ours: two products and a sum, 2 beta1 |m| + 2 w |g|. torch's m + w (g - m): a "
+        "difference and a product, 2 w (|m| + |g|), a sum, beta1 |m| + w |g|, and rounding beta1 here and w there, |m|. "
+        "Together (3 + beta1) |m| + 5 w |g|",
+    ),
+    "twin_second_moment": Tolerance(
+        6 * 2.0**-24,
+        "of the new moment: in either program a product and a sum for what is kept, two products and a sum for the square",
+    ),
+    "adagrad_twin_sum": Tolerance(4 * 2.0**-24, "of the new sum: in either program a product and a sum for the square"),
+    "rmsprop_twin_update": Tolerance(
+        16.1 * 2.0**-24,
+        "of lr P |g|. inverse_root is within 2.03 units of 2^-24. Ours: 3.03 for x inverse_root(x), 4.03 with eps, half of "
+        "that and 2.03 for the root of P, 4.05; 9.1 for its square, 11.1 with g and lr. torch: its root, within an ulp, 2, "
+        "eps, a product and a quotient, 5",
+    ),
+    "adam_twin_update": Tolerance(
+        22.1 * 2.0**-24,
+        "of lr P |m|; 14.1 of ours: RMSprop's 11.1, the root's correction and its rounding 2, the displacement's factor's "
+        "rounding 1. 8 of torch's: 5 as RMSprop's, the correction, its rounding and that of the factor",
+    ),
+    "adadelta_twin_update": Tolerance(
+        21.6 * 2.0**-24,
+        "of lr P |g|. Ours: 3 for (u + eps) (v + eps), of whose roundings P has half of each, 1.5, and 2.03 and 1 for "
+        "inverse_root and the product; half of 4.53 and 3.03 for the root of P, 5.3; 11.6 for its square, 13.6 with g and lr. "
+        "torch: 2.5 for either root, the quotient, two products, 8",
+    ),
+    "adadelta_twin_kept": Tolerance(4 * 2.0**-24, "of rho acc_delta: a product and the sum in either program"),
+    "adadelta_twin_new": Tolerance(
+        53.2 * 2.0**-24,
+        "of (1 - rho) (P g)^2: twice 13.6 and 3 for the roundings of lr, 1 / lr and their product here, twice 7 there, and "
+        "two products and a sum in either program",
+    ),
+    "sghmc_twin_velocity": Tolerance(
+        5 * 2.0**-24,
+        "of the sum of the absolute values of all terms: for the carried velocity lr's product before the step, a product and "
+        "a sum here, a product and a sum there; for the gradient lr's rounding, a product and a sum here, a sum there",
+    ),
+    "sghmc_twin_update": Tolerance(2 * 2.0**-24, "of the velocity: lr's rounding and its product in torch"),
+    "twin_decoupled_decay": Tolerance(
+        3.1 * 2.0**-24,
+        "of |p|: a sum here, the factor's rounding and a product there, and two more of lr decay |p| here, lr decay <= 0.05",
+    ),
     "closed_form": Tolerance(
         1e-10, "relative; two binary64 evaluations of one formula, whose conditioning is at most 1e5 roundings of 2^-53 here"
     ),

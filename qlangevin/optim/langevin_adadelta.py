@@ -33,7 +33,7 @@ class LangevinAdadelta(PreconditionedOptimizer):
         params: parameters, named parameters or groups; types and names as for SGLD.
         lr: the step size eta, in [0, inf); float or 0-dim tensor.
         rho: the averages' factor, in [0, 1).
-        eps: epsilon, in [0, inf), added to the squares.
+        eps: epsilon, in [1e-18, inf), added to the squares, whose product has to be a normal binary32 number.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD.
         grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
@@ -48,7 +48,7 @@ class LangevinAdadelta(PreconditionedOptimizer):
     """
 
     rules = ("adadelta",)
-    rule_fields: ClassVar[dict[str, Any]] = {"rho": Number(high=1.0), **FREEZABLE}
+    rule_fields: ClassVar[dict[str, Any]] = {"rho": Number(high=1.0), **FREEZABLE, "eps": Number(low=1e-18)}
 
     def __init__(
         self,

@@ -31,7 +31,8 @@ class LangevinAdagrad(PreconditionedOptimizer):
         lr: the step size eta, in [0, inf); float or 0-dim tensor.
         lr_decay: d in [0, inf).
         initial_accumulator_value: of s, in [0, inf).
-        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-10: P is at most 1 / eps.
+        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-10: P is at most 1 / eps. At 0 elements
+            that never had a gradient become NaN, as torch's do.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD.
         grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,

@@ -35,7 +35,8 @@ class LangevinAdam(PreconditionedOptimizer):
         params: parameters, named parameters or groups; types and names as for SGLD.
         lr: the step size eta, in [0, inf); float or 0-dim tensor.
         betas: (beta_1, beta_2), each in [0, 1).
-        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps.
+        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps. At 0 elements
+            that never had a gradient become NaN, as torch's do.
         amsgrad: the largest v so far in the place of v.
         momentum_in_drift: False: the gradient in the place of m in the drift (Bras's second variant); m is kept all the same.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
@@ -94,7 +95,7 @@ class LangevinAdam(PreconditionedOptimizer):
 
     def rule_of(self, group: Mapping[str, Any]) -> str:
         """With the largest second moment so far, or with the present one."""
-        return "adam_amsgrad" if group["amsgrad"] else "adam"
+        return "adam_amsgrad" if group["amsgrad"] is True else "adam"
 
 
 class LangevinAdamW(LangevinAdam):

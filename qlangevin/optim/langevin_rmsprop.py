@@ -32,7 +32,8 @@ class LangevinRMSprop(PreconditionedOptimizer):
         params: parameters, named parameters or groups; types and names as for SGLD.
         lr: the step size eta, in [0, inf); float or 0-dim tensor.
         alpha: the average's factor, in [0, 1).
-        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps.
+        eps: epsilon, in [0, inf). Langevin's is larger than torch's 1e-8: P is at most 1 / eps. At 0 elements
+            that never had a gradient become NaN, as torch's do.
         temperature: T in the unit of the loss, in [0, inf); float, 0-dim tensor or schedule. qlangevin.temperature converts.
         weight_decay, decoupled_weight_decay: as for SGLD.
         grad_quantizer, update_quantizer, noise, noise_on, param_rounding, state_rounding, state_dtype, max_grad_norm, seed,
@@ -48,7 +49,7 @@ class LangevinRMSprop(PreconditionedOptimizer):
 
     rules = ("rmsprop",)
     rule_fields: ClassVar[dict[str, Any]] = {"alpha": Number(high=1.0), **FREEZABLE}
-    off_if_zero = ("momentum",)
+    off_if_zero = ("momentum", "centered")
 
     def __init__(
         self,

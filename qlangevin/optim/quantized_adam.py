@@ -86,7 +86,7 @@ class QuantizedAdam(PreconditionedOptimizer):
 
     def rule_of(self, group: Mapping[str, Any]) -> str:
         """With the largest second moment so far, or with the present one."""
-        return "adam_amsgrad" if group["amsgrad"] else "adam"
+        return "adam_amsgrad" if group["amsgrad"] is True else "adam"
 
 
 class QuantizedAdamW(QuantizedAdam):

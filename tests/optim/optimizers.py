@@ -22,6 +22,15 @@ from qlangevin.optim.base import LangevinOptimizer
 from qlangevin.quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
 from qlangevin.schedules import Cooling, Linear
 
+REQUIRED: dict[type[LangevinOptimizer], dict[str, Any]] = {
+    SGLD: {"temperature": 0.0},
+    SGHMC: {"temperature": 0.0},
+    CoolMomentum: {"momentum": 0.5},
+    QuantizedSGD: {"update_quantizer": None, "compensation": None},
+    QuantizedAdam: {"update_quantizer": None, "compensation": None},
+    QuantizedAdamW: {"update_quantizer": None, "compensation": None},
+}
+
 
 @dataclass(frozen=True)
 class Form:
@@ -33,6 +42,10 @@ class Form:
     def make(self, params: Any, lr: Any = 0.05, **options: Any) -> Any:
         """One with a fixed seed; `options` have the last word."""
         return self.kind(params, lr, **{"seed": 7, **self.options, **options})  # type: ignore[arg-type]
+
+    def make_bare(self, params: Any, **options: Any) -> Any:
+        """One of the class with no options but those that it requires, and another lr and seed."""
+        return self.kind(params, 9.0, **{"seed": 99, **REQUIRED.get(self.kind, {}), **options})  # type: ignore[arg-type]
 
 
 # Two steps are an epoch, so that the schedules of epochs move within the few steps of a test.
@@ -85,7 +98,7 @@ FORMS: dict[str, Form] = {
         QuantizedAdam,
         {"update_quantizer": Grid(LogResolution(2, scale=128.0)), "compensation": Compensation(1.0, 2), "epsilon_hat": True},
     ),
-    "QuantizedAdamW": Form(
+    "QuantizedAdamW, adaptive": Form(
         QuantizedAdamW,
         {"update_quantizer": Grid(AdaptiveResolution(batches_per_epoch=2, start=1), "stochastic"), "compensation": None},
     ),

@@ -38,7 +38,9 @@ def freeze(value: Any) -> Any:
 
 def is_only_built(state: Mapping[str, Any]) -> bool:
     """Whether a state is as it was made, before any step; where the device decides whether a step is taken, one is made first."""
-    return ON_DEVICE and all(isinstance(value, Tensor) and not bool(value.any()) for value in state.values())
+    if not ON_DEVICE or not all(isinstance(value, Tensor) for value in state.values()):
+        return False
+    return not bool(state["step"]) and all(bool((value == value.reshape(-1)[:1]).all()) for value in state.values())
 
 
 @dataclass

@@ -15,7 +15,19 @@ from tests.tolerances import bound
 
 from .optimizers import FORMS
 
-OPTIMIZERS = ("SGLD", "CoolMomentum", "QuantizedSGD")
+OPTIMIZERS = (
+    "SGLD",
+    "CoolMomentum",
+    "QuantizedSGD",
+    "SGHMC",
+    "LangevinRMSprop",
+    "LangevinAdagrad",
+    "LangevinAdadelta",
+    "LangevinAdam",
+    "LangevinAdamW",
+    "QuantizedAdam",
+    "QuantizedAdamW",
+)
 VALUES = {
     quantizers: ("Grid", "LogResolution", "AdaptiveResolution", "CalibratedResolution", "Compensation"),
     schedules: ("Piecewise", "Linear", "Cosine", "LogCooling", "Cyclical", "Cooling"),
@@ -33,7 +45,8 @@ def test_the_optimizers_are_exported_from_both_places() -> None:
     assert all(hasattr(qlangevin, name) for name in qlangevin.__all__)
 
 
-DOCUMENTED: list[Any] = [getattr(qlangevin, name) for name in OPTIMIZERS]
+DECOUPLED = ("LangevinAdamW", "QuantizedAdamW")  # another's arguments, two of them with other defaults
+DOCUMENTED: list[Any] = [getattr(qlangevin, name) for name in OPTIMIZERS if name not in DECOUPLED]
 DOCUMENTED += [getattr(module, name) for module, names in VALUES.items() for name in names]
 
 
@@ -49,7 +62,22 @@ def test_every_argument_is_documented(documented: Any) -> None:
         assert set(names) == listed
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("name", DECOUPLED)
+def test_decoupled_decay_has_the_other_arguments_of_what_it_is_called_after(name: str) -> None:
+    kind, param = getattr(qlangevin, name), torch.nn.Parameter(torch.ones(2))
+    arguments = inspect.signature(getattr(qlangevin, name.removesuffix("W"))).parameters
+    required = {key: None for key, one in arguments.items() if one.default is one.empty and key != "params"}
+    defaults = {key: one.default for key, one in arguments.items() if key not in ("params", *required)}
+    group = kind([param], **required, seed=1).param_groups[0]
+    wanted = {**defaults, "seed": 1, "weight_decay": 1e-2, "decoupled_weight_decay": True}
+    assert {key: group[key] for key in wanted if key != "backend"} == {k: v for k, v in wanted.items() if k != "backend"}
+    group = kind([param], **required, **defaults).param_groups[0]
+    assert group["weight_decay"] == 0.0 and group["decoupled_weight_decay"] is False
+    with pytest.raises(TypeError, match="nonsense"):
+        kind([param], **required, nonsense=1)
+
+
+@pytest.mark.parametrize("kind", [name for name in OPTIMIZERS if name not in DECOUPLED])
 def test_the_options_that_all_share_have_the_same_defaults(kind: str) -> None:
     own = inspect.signature(getattr(qlangevin, kind)).parameters
     for name, parameter in inspect.signature(qlangevin.SGLD).parameters.items():
