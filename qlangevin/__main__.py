@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m qlangevin", description="Quantized and Langevin optimizers for PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, backends and why one is not usable here, self-test")
-    train.add_arguments(commands.add_parser("train", help="the demo: four optimizers on real images"))
+    train.add_arguments(commands.add_parser("train", help="the demo: optimizers and bf16 weights, on images and on text"))
     bench.add_arguments(commands.add_parser("bench", help="times optimizers against each other: tables, JSON, a picture"))
     parsed = parser.parse_args(arguments)
     try:
