@@ -82,7 +82,7 @@ def _label(left: Any, middle: Any, right: Any, curves: Curves) -> None:
     from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter  # noqa: PLC0415  an extra
 
     left.set(ylabel=f"training loss (nats, mean of {choose_window(curves.steps_per_epoch)} steps)", yscale="log")
-    left.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    left.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 2.5, 3, 4, 5, 7)))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(NullFormatter())
     middle.set(ylabel=f"{curves.score.name} after the epoch ({curves.score.unit})")
