@@ -148,8 +148,10 @@ STILL_ADAPTIVE = {name: value for name, value in STILL.items() if name != "momen
 WARM_ADAPTIVE = {**STILL_ADAPTIVE, "temperature": TEMPERATURE}
 FRICTION = {**WARM_ADAPTIVE, "friction": 1 - MOMENTUM}
 QUANTIZED_ADAM: dict[str, Any] = {"param_rounding": "nearest", "state_rounding": "nearest", "compensation": None, **NEAREST_GRID}
-ADAMW, RMSPROP = {"beside": "torch AdamW fused"}, {"beside": "torch RMSprop foreach"}
-ADAGRAD, ADADELTA = {"beside": "torch Adagrad foreach"}, {"beside": "torch Adadelta foreach"}
+# Torch's rows that others than SGD's stand beside: its fused ones, where it has them on every device.
+ADAMW, RMSPROP, ADAGRAD, ADADELTA = (
+    f"torch {way}" for way in ("AdamW fused", "RMSprop foreach", "Adagrad foreach", "Adadelta foreach")
+)
 SR = {"param_rounding": "stochastic", "state_rounding": "stochastic"}
 
 CASES: tuple[Case, ...] = (
@@ -168,17 +170,17 @@ CASES: tuple[Case, ...] = (
     Case("QuantizedSGD momentum", F32, ours(QuantizedSGD, **QUANTIZED)),
     Case("QuantizedSGD momentum + compensation", F32, ours(QuantizedSGD, **COMPENSATED)),
     Case("SGHMC noise", F32, ours(SGHMC, **FRICTION)),
-    Case("torch AdamW foreach", F32, torch_own(torch.optim.AdamW, foreach=True), "torch", **ADAMW),
-    Case("torch AdamW fused", F32, torch_own(torch.optim.AdamW, fused=True), "torch", **ADAMW),
-    Case("LangevinAdamW", F32, ours(LangevinAdamW, **STILL_ADAPTIVE), **ADAMW),
-    Case("LangevinAdamW noise", F32, ours(LangevinAdamW, **WARM_ADAPTIVE), **ADAMW),
-    Case("QuantizedAdamW", F32, ours(QuantizedAdamW, **QUANTIZED_ADAM), **ADAMW),
-    Case("torch RMSprop foreach", F32, torch_own(torch.optim.RMSprop, foreach=True), "torch", **RMSPROP),
-    Case("LangevinRMSprop", F32, ours(LangevinRMSprop, **STILL_ADAPTIVE), **RMSPROP),
-    Case("torch Adagrad foreach", F32, torch_own(torch.optim.Adagrad, foreach=True), "torch", **ADAGRAD),
-    Case("LangevinAdagrad", F32, ours(LangevinAdagrad, **STILL_ADAPTIVE), **ADAGRAD),
-    Case("torch Adadelta foreach", F32, torch_own(torch.optim.Adadelta, foreach=True), "torch", **ADADELTA),
-    Case("LangevinAdadelta", F32, ours(LangevinAdadelta, **STILL_ADAPTIVE), **ADADELTA),
+    Case("torch AdamW foreach", F32, torch_own(torch.optim.AdamW, foreach=True), "torch", beside=ADAMW),
+    Case("torch AdamW fused", F32, torch_own(torch.optim.AdamW, fused=True), "torch", beside=ADAMW),
+    Case("LangevinAdamW", F32, ours(LangevinAdamW, **STILL_ADAPTIVE), beside=ADAMW),
+    Case("LangevinAdamW noise", F32, ours(LangevinAdamW, **WARM_ADAPTIVE), beside=ADAMW),
+    Case("QuantizedAdamW", F32, ours(QuantizedAdamW, **QUANTIZED_ADAM), beside=ADAMW),
+    Case("torch RMSprop foreach", F32, torch_own(torch.optim.RMSprop, foreach=True), "torch", beside=RMSPROP),
+    Case("LangevinRMSprop", F32, ours(LangevinRMSprop, **STILL_ADAPTIVE), beside=RMSPROP),
+    Case("torch Adagrad foreach", F32, torch_own(torch.optim.Adagrad, foreach=True), "torch", beside=ADAGRAD),
+    Case("LangevinAdagrad", F32, ours(LangevinAdagrad, **STILL_ADAPTIVE), beside=ADAGRAD),
+    Case("torch Adadelta foreach", F32, torch_own(torch.optim.Adadelta, foreach=True), "torch", beside=ADADELTA),
+    Case("LangevinAdadelta", F32, ours(LangevinAdadelta, **STILL_ADAPTIVE), beside=ADADELTA),
     # --- further optimizers of this package, float32: here ---
     Case("torch SGD fused bf16", BF16, torch_sgd(fused=True), "torch"),
     Case("eager Langevin loop bf16", BF16, EagerLangevin, "eager"),
@@ -190,9 +192,9 @@ CASES: tuple[Case, ...] = (
     Case("CoolMomentum bf16 SR", BF16, ours(CoolMomentum, **{**COOL, **SR})),
     Case("QuantizedSGD momentum bf16 SR", BF16, ours(QuantizedSGD, **{**QUANTIZED, **SR})),
     Case("SGHMC noise bf16 SR", BF16, ours(SGHMC, **{**FRICTION, **SR})),
-    Case("torch AdamW fused bf16", BF16, torch_own(torch.optim.AdamW, fused=True), "torch", **ADAMW),
-    Case("LangevinAdamW bf16", BF16, ours(LangevinAdamW, **STILL_ADAPTIVE), **ADAMW),
-    Case("LangevinAdamW noise bf16 SR", BF16, ours(LangevinAdamW, **{**WARM_ADAPTIVE, **SR}), **ADAMW),
+    Case("torch AdamW fused bf16", BF16, torch_own(torch.optim.AdamW, fused=True), "torch", beside=ADAMW),
+    Case("LangevinAdamW bf16", BF16, ours(LangevinAdamW, **STILL_ADAPTIVE), beside=ADAMW),
+    Case("LangevinAdamW noise bf16 SR", BF16, ours(LangevinAdamW, **{**WARM_ADAPTIVE, **SR}), beside=ADAMW),
     # --- further optimizers of this package, bfloat16: here ---
     # --- other packages: timed where they are installed, named where they are not ---
     Case(

@@ -114,7 +114,7 @@ def draw_panel(axes: Any, result: ListResult) -> None:
     axes.set_yticks([height for height, _ in bars], [figures.case.name for _, figures in bars], fontsize=8)
     axes.set_ylim(bars[-1][0] + 0.8, -0.8)  # the first row is at the top
     axes.set_xlim(0, LABEL_ROOM * limit)
-    noise = f" (NOISY: others used {result.other_cores:.1f} cores)" if is_noisy(result) else ""
+    noise = f"\nNOISY: others used {result.other_cores:.1f} cores" if is_noisy(result) else ""
     axes.set_title(f"{result.tensors.name}: {result.tensors.about}{noise}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
