@@ -86,7 +86,7 @@ def _label(left: Any, middle: Any, right: Any, curves: Curves) -> None:
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter(NullFormatter())
     middle.set(ylabel=f"{curves.score.name} after the epoch ({curves.score.unit})")
-    right.set(ylabel="weights that the epoch left as they were (%)", ylim=(-4, 104))
+    right.set(ylabel="weights unmoved in the epoch (%)", ylim=(-4, 104))
     for axes in (middle, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in (left, middle, right):

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images("--limit", type=parse_count, metavar="N", help="use only the first N training images")
     text = parser.add_argument_group("text").add_argument
     text("--text", type=Path, metavar="FILE", help="UTF-8 text, its first 16 MiB (default: Python's standard library)")
-    text("--text-steps", type=parse_count, default=600, metavar="N", help="of each run (default 600)")
+    text("--text-steps", type=parse_count, default=500, metavar="N", help="of each run (default 500)")
     text("--text-seeds", type=parse_count, default=3, metavar="N", help="seeds of each run (default 3)")
 
 

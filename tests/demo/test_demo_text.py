@@ -69,6 +69,17 @@ def test_without_a_file_it_is_the_standard_library_in_a_fixed_order() -> None:
     assert source in content and len(content) > 1_000_000
 
 
+def test_the_order_is_not_the_file_system_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        (tmp_path / f"{number}.py").write_text(f"{number}" * LEAST_BYTES)
+    monkeypatch.setattr(text.sysconfig, "get_path", lambda _: str(tmp_path))
+    digests, listed = set(), sorted(tmp_path.glob("*.py"))
+    for found in (listed, listed[::-1]):
+        monkeypatch.setattr(Path, "glob", lambda *_, found=found: iter(found))
+        digests.add(load_text(None).digest())
+    assert len(digests) == 1
+
+
 def test_a_machine_without_sources_is_told_what_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text.sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(DataError, match=r"no sources of the standard library: give a text with --text FILE"):

@@ -52,7 +52,7 @@ def test_defaults(parse: Parse) -> None:
     args = parse([])
     assert args.runs == [run.name for run in RUNS] and args.out == Path("demo.png")
     assert args.epochs is None and args.checkpoint is None and not args.no_floors
-    assert args.tasks == ("images", "text") and args.text is None and args.text_steps == 600 and args.text_seeds == 3
+    assert args.tasks == ("images", "text") and args.text is None and args.text_steps == 500 and args.text_seeds == 3
 
 
 def test_run_writes_its_report_and_restores_the_threads(
