@@ -1,4 +1,4 @@
-"""``python -m qlangevin``: info | train | bench."""
+"""``python -m qlangevin``: info | train | bench | bytes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from . import __version__, selftest
 from .backends import explain_backends, find_automatic
 from .backends.native import check_cpu_path, cpu_path, explain_cpu_paths
 from .bench import command as bench
+from .bench import sizes
 from .demo import train
 from .errors import QlangevinError
 from .native_module import cuda_architectures, explain_cuda
@@ -69,12 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m qlangevin", description="Quantized and Langevin optimizers for PyTorch.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, backends and why one is not usable here, self-test")
-    train.add_arguments(commands.add_parser("train", help="the demo: four optimizers on real images"))
+    train.add_arguments(commands.add_parser("train", help="the demo: optimizers and bf16 weights, on images and on text"))
     bench.add_arguments(commands.add_parser("bench", help="times optimizers against each other: tables, JSON, a picture"))
+    commands.add_parser("bytes", help="bytes of weights and states for one parameter, every optimizer and storage type")
     parsed = parser.parse_args(arguments)
     try:
         if parsed.command == "bench":
             return bench.run(parsed)
+        if parsed.command == "bytes":
+            print(sizes.format_bytes())
+            return 0
         return print_info() if parsed.command == "info" else train.run(parsed)
     except KeyboardInterrupt:
         print("\ninterrupted; train resumes what was saved with --checkpoint FILE", file=sys.stderr)

@@ -11,7 +11,17 @@ from typing import Any, Protocol
 import torch
 from torch.nn import Parameter
 
-from .. import SGLD, CoolMomentum, QuantizedSGD
+from .. import (
+    SGHMC,
+    SGLD,
+    CoolMomentum,
+    LangevinAdadelta,
+    LangevinAdagrad,
+    LangevinAdamW,
+    LangevinRMSprop,
+    QuantizedAdamW,
+    QuantizedSGD,
+)
 from ..backends import explain_backends
 from ..optim.base import LangevinOptimizer
 from ..quantizers import Compensation, Grid
@@ -54,6 +64,7 @@ class Case:
         make: the optimizer of given parameters, which have gradients.
         family: "torch", "eager", "qlangevin" or "rival": the colour of its bar, and whether the self-test guards it.
         needs: the package of a rival, or None.
+        beside: what the name of torch's row begins with whose time at the same dtype this one's is compared with.
     """
 
     name: str
@@ -61,6 +72,7 @@ class Case:
     make: Make
     family: str = "qlangevin"
     needs: Package | None = None
+    beside: str = "torch SGD fused"
 
 
 def kernel_backend(device: torch.device) -> str | None:
@@ -95,6 +107,11 @@ def torch_sgd(**options: bool) -> Make:
     return lambda params: torch.optim.SGD(params, lr=LR, momentum=MOMENTUM, **options)
 
 
+def torch_own(optimizer: Callable[..., Stepper], **options: Any) -> Make:
+    """Another optimizer of torch.optim with the given options."""
+    return lambda params: optimizer(params, lr=LR, **options)
+
+
 def rival(module: str, name: str, **options: Any) -> Make:
     """An optimizer of another package, imported when it is made."""
     return lambda params: getattr(importlib.import_module(module), name)(params, lr=LR, **options)
@@ -126,6 +143,15 @@ STOCHASTIC_GRID: dict[str, Any] = {"update_quantizer": Grid(2.0**20, "stochastic
 COOL: dict[str, Any] = {"param_rounding": "nearest", "state_rounding": "nearest", "momentum": Cooling(10**9)}
 QUANTIZED: dict[str, Any] = {**STILL, **NEAREST_GRID, "compensation": None}
 COMPENSATED: dict[str, Any] = {**QUANTIZED, "compensation": Compensation(1e6, 1000)}
+# Without momentum among the options: those of the rules with a preconditioner.
+STILL_ADAPTIVE = {name: value for name, value in STILL.items() if name != "momentum"}
+WARM_ADAPTIVE = {**STILL_ADAPTIVE, "temperature": TEMPERATURE}
+FRICTION = {**WARM_ADAPTIVE, "friction": 1 - MOMENTUM}
+QUANTIZED_ADAM: dict[str, Any] = {"param_rounding": "nearest", "state_rounding": "nearest", "compensation": None, **NEAREST_GRID}
+# Torch's rows that others than SGD's stand beside: its fused ones, where it has them on every device.
+ADAMW, RMSPROP, ADAGRAD, ADADELTA = (
+    f"torch {way}" for way in ("AdamW fused", "RMSprop foreach", "Adagrad foreach", "Adadelta foreach")
+)
 SR = {"param_rounding": "stochastic", "state_rounding": "stochastic"}
 
 CASES: tuple[Case, ...] = (
@@ -143,6 +169,18 @@ CASES: tuple[Case, ...] = (
     Case("CoolMomentum", F32, ours(CoolMomentum, **COOL)),
     Case("QuantizedSGD momentum", F32, ours(QuantizedSGD, **QUANTIZED)),
     Case("QuantizedSGD momentum + compensation", F32, ours(QuantizedSGD, **COMPENSATED)),
+    Case("SGHMC noise", F32, ours(SGHMC, **FRICTION)),
+    Case("torch AdamW foreach", F32, torch_own(torch.optim.AdamW, foreach=True), "torch", beside=ADAMW),
+    Case("torch AdamW fused", F32, torch_own(torch.optim.AdamW, fused=True), "torch", beside=ADAMW),
+    Case("LangevinAdamW", F32, ours(LangevinAdamW, **STILL_ADAPTIVE), beside=ADAMW),
+    Case("LangevinAdamW noise", F32, ours(LangevinAdamW, **WARM_ADAPTIVE), beside=ADAMW),
+    Case("QuantizedAdamW", F32, ours(QuantizedAdamW, **QUANTIZED_ADAM), beside=ADAMW),
+    Case("torch RMSprop foreach", F32, torch_own(torch.optim.RMSprop, foreach=True), "torch", beside=RMSPROP),
+    Case("LangevinRMSprop", F32, ours(LangevinRMSprop, **STILL_ADAPTIVE), beside=RMSPROP),
+    Case("torch Adagrad foreach", F32, torch_own(torch.optim.Adagrad, foreach=True), "torch", beside=ADAGRAD),
+    Case("LangevinAdagrad", F32, ours(LangevinAdagrad, **STILL_ADAPTIVE), beside=ADAGRAD),
+    Case("torch Adadelta foreach", F32, torch_own(torch.optim.Adadelta, foreach=True), "torch", beside=ADADELTA),
+    Case("LangevinAdadelta", F32, ours(LangevinAdadelta, **STILL_ADAPTIVE), beside=ADADELTA),
     # --- further optimizers of this package, float32: here ---
     Case("torch SGD fused bf16", BF16, torch_sgd(fused=True), "torch"),
     Case("eager Langevin loop bf16", BF16, EagerLangevin, "eager"),
@@ -153,6 +191,10 @@ CASES: tuple[Case, ...] = (
     Case("SGLD momentum + noise + stochastic grid bf16 SR", BF16, ours(SGLD, **{**WARM, **SR}, **STOCHASTIC_GRID)),
     Case("CoolMomentum bf16 SR", BF16, ours(CoolMomentum, **{**COOL, **SR})),
     Case("QuantizedSGD momentum bf16 SR", BF16, ours(QuantizedSGD, **{**QUANTIZED, **SR})),
+    Case("SGHMC noise bf16 SR", BF16, ours(SGHMC, **{**FRICTION, **SR})),
+    Case("torch AdamW fused bf16", BF16, torch_own(torch.optim.AdamW, fused=True), "torch", beside=ADAMW),
+    Case("LangevinAdamW bf16", BF16, ours(LangevinAdamW, **STILL_ADAPTIVE), beside=ADAMW),
+    Case("LangevinAdamW noise bf16 SR", BF16, ours(LangevinAdamW, **{**WARM_ADAPTIVE, **SR}), beside=ADAMW),
     # --- further optimizers of this package, bfloat16: here ---
     # --- other packages: timed where they are installed, named where they are not ---
     Case(

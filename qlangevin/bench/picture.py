@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from .measure import Figures, ListResult
-from .report import Report, fused_ms, is_noisy
+from .report import Report, beside_ms, is_noisy
 
 # Okabe and Ito's palette, readable with every common colour blindness.
 COLORS = {"torch": "#7F7F7F", "eager": "#D55E00", "qlangevin": "#0072B2", "rival": "#CC79A7"}
 MEANINGS = {
-    "torch": "torch.optim.SGD, momentum",
+    "torch": "torch.optim",
     "eager": "eager Langevin loop in torch",
     "qlangevin": "qlangevin",
     "rival": "other packages",
@@ -69,7 +69,7 @@ def draw(report: Report, path: Path) -> None:
         axes.set_axis_off()
     families = [family for family in COLORS if any(f.case.family == family for result in results for f in result.figures)]
     patches = [Patch(color=COLORS[family], label=MEANINGS[family]) for family in families]
-    line = Line2D([], [], label="torch SGD fused, same dtype", **DASHES)
+    line = Line2D([], [], label="torch's own step of the same kind and dtype", **DASHES)
     figure.legend(handles=[*patches, line], loc="outside lower center", ncols=len(patches) + 1, frameon=False, fontsize=9)
     machine = report.machine
     place = machine["gpu"] or f"{machine['cpu']}, {machine['threads']} threads, {machine['cpu_path']}"
@@ -77,7 +77,7 @@ def draw(report: Report, path: Path) -> None:
         f", commit {machine['commit']}" if machine["commit"] else ""
     )
     heading = "Milliseconds of one optimizer step: shorter is faster"
-    meaning = "speed: relative to torch's fused SGD of the same dtype; whiskers: quartiles"
+    meaning = "speed: relative to torch's own step of the same kind and dtype (dashed line); whiskers: quartiles"
     figure.suptitle(f"{heading}\n{meaning}\n{place}; {versions}", fontsize=11)
     figure.savefig(path, dpi=130)
 
@@ -95,26 +95,26 @@ def format_ms(ms: float) -> str:
 
 
 def draw_panel(axes: Any, result: ListResult) -> None:
-    """One list: bars of median ms with the quartiles as whiskers, labelled with ms and speed relative to torch's fused SGD."""
+    """One list: bars of median ms with the quartiles as whiskers, labelled with ms and speed relative to torch's."""
     bars, titles = place_bars(result)
     limit = choose_limit(result)
     for height, figures in bars:
-        ms, fused = figures.ms, fused_ms(result, figures)
-        label = format_ms(ms.median) + ("" if fused is None else f", speed {fused / ms.median:.2f}")
+        ms, beside = figures.ms, beside_ms(result, figures)
+        label = format_ms(ms.median) + ("" if beside is None else f", speed {beside / ms.median:.2f}")
         axes.barh(height, min(ms.median, limit), height=0.78, color=COLORS[figures.case.family])
         if ms.high > limit:
             axes.text(0.985 * limit, height, f"{label}: bar cut", ha="right", va="center", fontsize=8, color="white")
         else:
             axes.errorbar(ms.median, height, xerr=[[ms.median - ms.low], [ms.high - ms.median]], **WHISKERS)
             axes.text(ms.high + 0.015 * limit, height, label, va="center", fontsize=8, bbox=PAPER)
-        if fused is not None:
-            axes.plot([fused, fused], [height - 0.5, height + 0.5], **DASHES)
+        if beside is not None:
+            axes.plot([beside, beside], [height - 0.5, height + 0.5], **DASHES)
     for height, title in titles:
         axes.text(0.01 * limit, height, title, va="center", fontsize=9, fontweight="bold")
     axes.set_yticks([height for height, _ in bars], [figures.case.name for _, figures in bars], fontsize=8)
     axes.set_ylim(bars[-1][0] + 0.8, -0.8)  # the first row is at the top
     axes.set_xlim(0, LABEL_ROOM * limit)
-    noise = f" (NOISY: others used {result.other_cores:.1f} cores)" if is_noisy(result) else ""
+    noise = f"\nNOISY: others used {result.other_cores:.1f} cores" if is_noisy(result) else ""
     axes.set_title(f"{result.tensors.name}: {result.tensors.about}{noise}", fontsize=10, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -12,11 +12,11 @@ from typing import Any
 from .admission import LeftOut
 from .measure import Figures, ListResult
 
-FUSED = "torch SGD fused"  # the row that the others of its dtype are compared with
-HEADS = ("case", "ms", "quartiles", "x fused", "GB/s", "of copy", "host us/tensor", "bytes/param", "temporaries MB")
+HEADS = ("case", "ms", "quartiles", "x torch", "GB/s", "of copy", "host us/tensor", "bytes/param", "temporaries MB")
 NOISY_CORES = 0.1  # what a desktop at rest stays below
 LEGEND = """\
-ms, quartiles: a step, caches cold.  x fused: speed relative to torch's fused SGD of the same dtype; above 1 is faster.
+ms, quartiles: a step, caches cold.  x torch: speed relative to torch's own step of the same kind and dtype: fused SGD
+or AdamW; foreach RMSprop, Adagrad or Adadelta, which it does not fuse; above 1 is faster.
 GB/s: bytes that the step must move (parameter, gradient, states read; parameter, states written) over its time.
 of copy: GB/s relative to a large copy_ timed before each step; above 100 % is possible: a copy also fetches what it overwrites.
 host: a step over as many tensors of one element, per tensor.  bytes/param: parameter, gradient and states.
@@ -34,10 +34,12 @@ class Report:
     complete: bool = False
 
 
-def fused_ms(result: ListResult, figures: Figures) -> float | None:
-    """Milliseconds of torch's fused SGD of the same dtype on the same list; None if it was not timed."""
+def beside_ms(result: ListResult, figures: Figures) -> float | None:
+    """Milliseconds of torch's row of the same dtype that a case stands beside; None if it was not timed."""
+    own = figures.case
     for other in result.figures:
-        if other.case.family == "torch" and other.case.name.startswith(FUSED) and other.case.dtype == figures.case.dtype:
+        case = other.case
+        if case.family == "torch" and case.name.startswith(own.beside) and case.dtype == own.dtype:
             return other.ms.median
     return None
 
@@ -78,12 +80,12 @@ def format_list(result: ListResult) -> str:
 
 def format_row(result: ListResult, figures: Figures) -> tuple[str, ...]:
     """One case as cells."""
-    fused = fused_ms(result, figures)
+    beside = beside_ms(result, figures)
     return (
         figures.case.name,
         f"{figures.ms.median:.3f}",
         f"{figures.ms.low:.3f} - {figures.ms.high:.3f}",
-        "-" if fused is None else f"{fused / figures.ms.median:.2f}",
+        "-" if beside is None else f"{beside / figures.ms.median:.2f}",
         f"{figures.gb_per_s:.1f}",
         f"{100 * figures.copy_share:.0f} %",
         f"{figures.host_us_per_tensor:.2f}",

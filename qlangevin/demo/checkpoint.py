@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(ValueError):
@@ -22,7 +23,7 @@ class Checkpoint:
     """The demo's position.
 
     Args:
-        config: what must be equal for a resumed demo to end like an uninterrupted one; plain values.
+        config: what must be equal for a resumed demo to end like an uninterrupted one; plain values, by study.
         finished: one dict of results per finished run, in order.
         live: `loop.capture_run` of the run in progress, or None between runs.
     """
@@ -89,7 +90,17 @@ def _read_content(path: Path) -> Any:
 def _check_config(path: Path, found: Any, wanted: dict[str, Any]) -> None:
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} is not a checkpoint of this demo: it has no configuration")
-    names = [name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
-    if names:
-        differences = "; ".join(f"{name} is {found.get(name)} there, {wanted.get(name)} here" for name in names)
+    differences = "; ".join(_list_differences(found, wanted))
+    if differences:
         raise CheckpointError(f"checkpoint {path} is of another configuration: {differences}")
+
+
+def _list_differences(found: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in sorted(found.keys() | wanted.keys()):
+        there, here = found.get(name), wanted.get(name)
+        if isinstance(there, dict) and isinstance(here, dict):
+            yield from _list_differences(there, here, f"{name}: ")
+        elif isinstance(there, dict) or isinstance(here, dict):
+            yield f"{name} is {'only there' if here is None else 'only here'}"
+        elif there != here:
+            yield f"{prefix}{name} is {there} there, {here} here"

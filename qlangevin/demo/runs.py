@@ -1,4 +1,4 @@
-"""The table of runs that the demo compares: a new optimizer is one row."""
+"""The tables of runs that the demo compares: a new optimizer is one row."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from dataclasses import dataclass
 import torch
 from torch.optim import Optimizer
 
-from qlangevin.demo.model import NamedParameters
+from qlangevin.demo.stored_weights import NamedParameters
+
+ADAM_EPS = 1e-8  # torch's default, for both
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs share.
+    """What all runs of a task share.
 
     Args:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        batches: steps per epoch, whole mini-batches; the remainder waits for the next shuffle.
-        seed: of the initial weights, of the order of the images and of the optimizers' draws.
+        epochs: the score is measured, and a checkpoint saved, after each: a pass over images, a number of steps over a text.
+        batch_size: images or windows of text per step.
+        batches: steps per epoch; of images whole mini-batches, the remainder waits for the next shuffle.
+        seed: of the initial weights, of the mini-batches and of the optimizers' draws.
         lr: the peak of the schedule.
-        momentum: in [0, 1).
-        weight_decay: coupled, on every parameter.
+        momentum: in [0, 1); Adam's beta_1.
+        weight_decay: on every parameter; coupled for SGD, decoupled for AdamW.
         temperature: of the runs with noise; the others use 0.
+        square_momentum: Adam's beta_2, in [0, 1).
     """
 
     epochs: int
@@ -33,7 +36,8 @@ class Settings:
     lr: float
     momentum: float
     weight_decay: float
-    temperature: float
+    temperature: float = 0.0
+    square_momentum: float = 0.999
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,28 @@ def make_quantized_sgd(weights: NamedParameters, settings: Settings) -> Optimize
     return optimizer
 
 
-RUNS: tuple[Run, ...] = (
+def make_adamw(weights: NamedParameters, settings: Settings) -> Optimizer:
+    """Build torch's AdamW; on bf16 weights its states are bf16 too, and everything is rounded to nearest."""
+    betas = (settings.momentum, settings.square_momentum)
+    return torch.optim.AdamW(weights, lr=settings.lr, betas=betas, eps=ADAM_EPS, weight_decay=settings.weight_decay)
+
+
+def make_langevin_adamw(weights: NamedParameters, settings: Settings) -> Optimizer:
+    """Build qlangevin's AdamW at temperature 0; bf16 weights have bf16 states, all rounded stochastically."""
+    from qlangevin import LangevinAdamW  # noqa: PLC0415  the package imports the demo only to run it
+
+    optimizer: Optimizer = LangevinAdamW(
+        weights,
+        lr=settings.lr,
+        betas=(settings.momentum, settings.square_momentum),
+        eps=ADAM_EPS,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+    )
+    return optimizer
+
+
+IMAGE_RUNS: tuple[Run, ...] = (
     Run("sgd-fp32", torch.float32, make_sgd),
     Run("sgd-bf16-nearest", torch.bfloat16, make_sgd),
     Run(
@@ -119,4 +144,9 @@ RUNS: tuple[Run, ...] = (
     Run("sgld-bf16-warm", torch.bfloat16, lambda weights, settings: make_sgld(weights, settings, noise=True)),
     Run("cool-momentum-bf16", torch.bfloat16, make_cool_momentum, constant_lr=True),
     Run("quantized-sgd-bf16", torch.bfloat16, make_quantized_sgd),
+)
+TEXT_RUNS: tuple[Run, ...] = (
+    Run("adamw-fp32", torch.float32, make_adamw),
+    Run("adamw-bf16-nearest", torch.bfloat16, make_adamw),
+    Run("langevin-adamw-bf16-stochastic", torch.bfloat16, make_langevin_adamw),
 )

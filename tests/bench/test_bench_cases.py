@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from benchmarks import ratios
-from qlangevin.bench.cases import CASES, Case
+from qlangevin import optim
+from qlangevin.bench.cases import CASES, F32, Case
 from qlangevin.bench.measure import make_tensors, wrap_params
 from qlangevin.bench.picture import COLORS
 from qlangevin.bench.shapes import LISTS
 
 CPU = torch.device("cpu")
+KINDS = ("SGD fused", "AdamW fused", "RMSprop foreach", "Adagrad foreach", "Adadelta foreach")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,23 @@ def test_names_are_unique_and_families_known() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
     assert {case.family for case in CASES} <= set(COLORS)
     assert all((case.needs is not None) == (case.family == "rival") for case in CASES)
+
+
+def test_every_case_stands_beside_a_row_of_torch_s_that_is_timed_in_the_same_run() -> None:
+    torch_rows = [case.name for case in CASES if case.family == "torch" and case.dtype == F32]
+    assert {case.beside for case in CASES} == {f"torch {name}" for name in KINDS}
+    assert all(sum(name.startswith(case.beside) for name in torch_rows) == 1 for case in CASES)
+    for kind in KINDS:
+        beside = [case for case in CASES if case.beside == f"torch {kind}"]
+        assert all(kind.split()[0].removesuffix("W") in case.name for case in beside if kind != "SGD fused"), kind
+
+
+def test_every_optimizer_of_this_package_has_a_row() -> None:
+    timed = {type(case.make(wrap_params(make_tensors([(2,)], F32, CPU)))) for case in CASES if case.family == "qlangevin"}
+    classes = [value for value in vars(optim).values() if isinstance(value, type)]
+    # LangevinAdam and QuantizedAdam are their AdamW with another decay.
+    assert {name.__name__ for name in classes if not any(issubclass(one, name) for one in timed)} == set()
+    assert len(classes) == 11
 
 
 def test_the_comparison_holds_torch_s_three_ways_and_the_eager_loop() -> None:

@@ -58,9 +58,9 @@ def nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_here_is_an_error_before_anything_is_timed(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main_module.main(["bench", "--cases", "adam"]) == 2
+    assert main_module.main(["bench", "--cases", "lion"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: --cases 'adam' is in no case's name") and all(case.name in error for case in CASES)
+    assert error.startswith("error: --cases 'lion' is in no case's name") and all(case.name in error for case in CASES)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main_module.main(["bench", "--device", "cuda"]) == 2
     assert capsys.readouterr().err == "error: --device cuda: torch finds no CUDA device; valid here: cpu\n"
@@ -76,7 +76,9 @@ def test_cases_are_chosen_by_words() -> None:
     assert command.choose_cases(None) == list(CASES)
     assert [case.name for case in command.choose_cases(["FUSED", "torch SGD fused"])] == [
         "torch SGD fused",
+        "torch AdamW fused",
         "torch SGD fused bf16",
+        "torch AdamW fused bf16",
     ]
 
 
@@ -87,7 +89,7 @@ def test_a_run_prints_tables_writes_json_and_restores_the_threads(tmp_path: Path
     assert torch.get_num_threads() == threads
     output = capsys.readouterr().out
     assert "first (three vectors): 3 tensors, 120 elements; 2 rounds; copy " in output
-    assert "x fused" in output and "GB/s: bytes that the step must move" in output
+    assert "x torch" in output and "GB/s: bytes that the step must move" in output
     found = json.loads(file.read_text())
     assert found["complete"] is True and list(found["lists"]) == ["first", "second"]
     assert list(found["lists"]["first"]["cases"]) == [case.name for case in TINY_CASES]
@@ -106,6 +108,11 @@ def test_a_row_of_the_table() -> None:
     result = ListResult(TINY["first"], 2, 20.0, None, [make_figures(FUSED, 3.0), make_figures(OURS, 1.5, None)])
     cells = ("ours", "1.500", "0.750 - 3.000", "2.00", "12.3", "57 %", "1.50", "12.00", "not measured")
     assert format_row(result, result.figures[1]) == cells
+    # Its own kind alone is what a row stands beside.
+    adam = Case("adam", F32, OURS.make, beside="torch AdamW fused")
+    rows = [*result.figures, make_figures(adam, 1.0), make_figures(replace(FUSED, name="torch AdamW fused"), 4.0)]
+    assert format_row(ListResult(TINY["first"], 2, 20.0, None, rows), rows[2])[3] == "4.00"
+    assert format_row(result, make_figures(adam, 1.0))[3] == "-"
     alone = ListResult(TINY["first"], 2, 20.0, None, result.figures[1:])
     assert format_row(alone, alone.figures[0])[3] == "-"
     lines = format_list(result).splitlines()

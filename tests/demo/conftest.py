@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlangevin.demo import data as data_module
-from qlangevin.demo import train
-from qlangevin.demo.data import DIGITS, ImageData
-from qlangevin.demo.runs import Settings
+from qlangevin.demo import images, train
+from qlangevin.demo.images import DIGITS, ImageData
+from qlangevin.demo.runs import Run, Settings
+from qlangevin.demo.studies import Study
+from qlangevin.demo.tasks import ImageTask, TextTask
+from qlangevin.demo.text import split_text
 
 Parse = Callable[[Sequence[str]], argparse.Namespace]
 
@@ -20,7 +22,7 @@ Parse = Callable[[Sequence[str]], argparse.Namespace]
 @pytest.fixture(autouse=True)
 def hide_debian_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Make every machine look like one without Debian's Fashion-MNIST."""
-    monkeypatch.setattr(data_module, "DEBIAN_FOLDER", tmp_path / "no-such-folder")
+    monkeypatch.setattr(images, "DEBIAN_FOLDER", tmp_path / "no-such-folder")
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +44,18 @@ def tiny_data() -> ImageData:
 
 
 @pytest.fixture
+def tiny_images(tiny_data: ImageData) -> ImageTask:
+    """The residual network on them."""
+    return ImageTask(tiny_data)
+
+
+@pytest.fixture
+def tiny_text() -> TextTask:
+    """The GPT on 20,000 bytes of countdown, of which it learns a lot in a few steps."""
+    return TextTask(split_text("countdown", b"".join(b"%d, " % number for number in range(4100, 0, -1))))
+
+
+@pytest.fixture
 def settings() -> Settings:
     """Three epochs of two steps."""
     return Settings(epochs=3, batch_size=16, batches=2, seed=3, lr=0.05, momentum=0.9, weight_decay=1e-3, temperature=1e-4)
@@ -53,3 +67,8 @@ def parse() -> Parse:
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)
     return parser.parse_args
+
+
+def make_study(task: ImageTask | TextTask, settings: Settings, runs: Sequence[Run], seeds: int = 1) -> Study:
+    """A study of the kind that the task has in the demo."""
+    return Study("images" if isinstance(task, ImageTask) else "text", task, settings, runs, seeds)

@@ -1,4 +1,4 @@
-"""Loaders: what they read, and that no damaged file passes."""
+"""Loaders of images: what they read, and that no damaged file passes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from qlangevin.demo import data as data_module
-from qlangevin.demo.data import (
+from qlangevin.demo import images
+from qlangevin.demo.data import DataError
+from qlangevin.demo.images import (
     CIFAR10,
     DIGITS,
     FASHION_MNIST,
-    DataError,
     load_digits,
     load_images,
     read_cifar,
@@ -65,7 +65,7 @@ def test_fashion_mnist_is_read_from_plain_and_gz_files(tmp_path: Path, compress:
 
 def test_debians_folder_is_found_without_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_fashion(tmp_path, compress=True)
-    monkeypatch.setattr(data_module, "DEBIAN_FOLDER", tmp_path)
+    monkeypatch.setattr(images, "DEBIAN_FOLDER", tmp_path)
     assert load_images(None).name == FASHION_MNIST
 
 
