@@ -42,6 +42,11 @@ TOLERANCES = {
     "binary64_root": Tolerance(
         2.0**-51, "relative; a root and a quotient here, a root and a product in the test, each within 2^-53"
     ),
+    "corrected_end": Tolerance(
+        0.2,
+        "relative excess of the corrected rounding's variance within two deviations of a binade's end, for noise between half a "
+        "spacing and one: what lands beyond the end is rounded once more, to twice the spacing",
+    ),
     "discrete_chain": Tolerance(
         1e-6, "relative; binary32 arithmetic in a linear chain shifts its variance by a few 2^-24 / (lr a), lr a >= 0.02"
     ),

@@ -17,7 +17,7 @@ from qlangevin import reference_rules
 from .kernels import DTYPES, INTEGERS, Job, Step, settings
 
 FULL = os.environ.get("QLANGEVIN_FULL") == "1"
-CASES = 20_000 if FULL else 1_500
+CASES = 20_000 if FULL else 2_000
 INFINITE = float("inf")
 
 # A rule, and values of its own hyper-parameters.
@@ -90,8 +90,10 @@ class Case:
         first = settings(**{name: self[name] for name in names}, **RULE_ROWS[self["row"]][1])
         draw = random.Random(self.seed)
         other = {name: draw.choice(FACTORS[name]) for name in names}
-        if self.rule != "plain":  # which alone has an integrator that averages
-            first, other = ({**one, "noise": one["noise"].removeprefix("averaged_")} for one in (first, other))
+        for one in (first, other):
+            one["stochastic_param"] |= one["corrected_param"]  # as hyper.py has it
+            if self.rule != "plain":  # which alone has an integrator that averages
+                one["noise"] = one["noise"].removeprefix("averaged_")
         return Step(self.rule, [first, first | other], (self["multiplier"], 1.0), draw.getrandbits(32))
 
     def make_jobs(self) -> list[Job]:
@@ -192,14 +194,14 @@ USUAL: dict[str, dict[str, Any]] = {
 
 
 def list_cases(count: int = CASES) -> Iterator[Case]:
-    """All pairs first, then random points, `count` in all; every fifth random one is a usual step, or nearly so."""
+    """All pairs first, then random points, `count` in all; every third random one is a usual step, or nearly so."""
     rows = all_pairs(FACTORS)
     for seed, row in enumerate(rows):
         yield Case(1000 * seed, row)
     for seed in range(len(rows), count):
         draw = random.Random(seed)
         row = {name: draw.choice(values) for name, values in FACTORS.items()}
-        if seed % 5 == 0:
+        if seed % 3 == 0:
             row |= USUAL[draw.choice(list(USUAL))] | {
                 "grad": row["param"],
                 "grad_rounding": "off",

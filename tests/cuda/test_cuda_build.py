@@ -16,7 +16,8 @@ from qlangevin import __main__ as main_module
 from qlangevin.native_module import cuda_architectures, explain_cuda, native
 from tests.design.sources import ROOT, read
 
-STATES = {"Plain": 0, "Momentum": 1}  # the rules that have kernels of their own, and their states
+# The rules that have kernels of their own, and their states.
+STATES = {"Plain": 0, "Momentum": 1, "RMSprop": 1, "Adam": 2, "AdamAmsgrad": 3, "Adadelta": 2}
 FILES = len(STATES) * 2 + 2  # a rule's kernels of certain types and of any; rules.cu and launch.cu
 MOST_KERNELS = 100  # of an architecture: the limit that keeps the build below ten minutes
 

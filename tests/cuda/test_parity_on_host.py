@@ -12,6 +12,7 @@ import pytest
 from torch import Tensor
 
 from qlangevin import reference_rules
+from qlangevin.triton_kernels.rules import KERNELS
 from tests.core.cases import CASES, Case
 from tests.core.kernels import DTYPES, Job, bits_of, compare_jobs, step_reference
 from tests.core.test_parity import cases, check_guards, guard
@@ -19,6 +20,7 @@ from tests.core.test_parity import cases, check_guards, guard
 from .on_host import needs_gpu_on_host, step_on_host
 
 BLOCK = 150
+TENSORS = 2 + max(len(rule.states) for rule in reference_rules.RULES.values())
 WAYS = {
     f"counters on the {'device' if on_device else 'host'}{', observed' * observes}": (on_device, observes)
     for on_device, observes in itertools.product((False, True), repeat=2)
@@ -28,11 +30,11 @@ pytestmark = needs_gpu_on_host
 
 
 def misalignments(case: Case, way: int, offset: int) -> list[int]:
-    """Of parameter, gradient and state, in elements: whole rows lie on 16 bytes in one half of the ways, in none in the other."""
+    """In elements, of parameter, gradient, states: whole rows lie on 16 bytes in one half of the ways, in none in the other."""
     if is_aligned(case, way):
-        return [offset % 8] * 3
+        return [offset % 8] * TENSORS
     first = case.seed // 1000 % 7
-    return [(offset + 1 + (first + k) % 7) % 8 for k in (0, 3, 5)]
+    return [(offset + 1 + (first + k) % 7) % 8 for k in (0, 3, 5, 1, 4)]
 
 
 def is_aligned(case: Case, way: int) -> bool:
@@ -43,7 +45,7 @@ def is_aligned(case: Case, way: int) -> bool:
 def guard_job(job: Job, shifts: list[int]) -> tuple[list[Tensor], Job]:
     """The job in guarded buffers."""
     tensors = (job.param, job.grad, *job.states)
-    buffers, insides = zip(*(guard(one, shift) for one, shift in zip(tensors, shifts, strict=False)), strict=True)
+    buffers, insides = zip(*(guard(one, shift) for one, shift in zip(tensors, shifts[: len(tensors)], strict=True)), strict=True)
     moved = job.clone()
     moved.param, moved.grad, moved.states = insides[0], insides[1], list(insides[2:])
     return [buffers[0], *buffers[2:]], moved
@@ -75,18 +77,19 @@ def test_the_kernels_equal_the_reference(block: int) -> None:
     assert not problems, f"{len(problems)} problems, the first:\n" + "\n".join(problems[:5])
 
 
-def reached(case: Case) -> set[tuple[str, str, str, str]]:
-    """The rule and types of a case, if it moves whole rows of 256 elements: on 16 bytes in one way, shifted in another."""
+def reached(case: Case) -> set[tuple[str, str, str]]:
+    """Rule and types of a case's kernel, if it moves whole rows of 256 elements: on 16 bytes in one way, shifted in another."""
     whole = case["size"] - -case["offset"] % 256 >= 256
     if not whole or case["lr"] == 0.0:
         return set()
-    rule = "plain" if case.rule == "plain" else "momentum"
-    return {(rule, case["param"], case["grad"], case["state"] if reference_rules.RULES[case.rule].states else "float32")}
+    state = case["state"] if reference_rules.RULES[case.rule].states else "float32"
+    return {(KERNELS[case.rule], case["param"], state) if case["param"] == case["grad"] else (KERNELS[case.rule], "any", "any")}
 
 
-def test_the_cases_reach_every_kernel_with_all_its_types() -> None:
-    wanted = {("plain", p, g, "float32") for p in DTYPES for g in DTYPES}
-    wanted |= {("momentum", p, g, s) for p in DTYPES for g in DTYPES for s in ("float32", "bfloat16")}
+def test_the_cases_reach_every_kernel() -> None:
+    rules = set(KERNELS.values())
+    wanted = {("plain", param, "float32") for param in DTYPES} | {(rule, "any", "any") for rule in rules}
+    wanted |= {(rule, param, state) for rule in rules - {"plain"} for param in DTYPES for state in ("float32", "bfloat16")}
     assert set().union(*map(reached, cases())) == wanted
 
 
@@ -96,5 +99,5 @@ def test_the_ways_differ_in_alignment(size: int) -> None:
     for case in cases()[:50]:
         for way in range(len(WAYS)):
             rows = [(shift - case["offset"]) * size % 16 for shift in misalignments(case, way, case["offset"])]
-            assert (rows == [0, 0, 0]) == is_aligned(case, way)
+            assert (rows == [0] * TENSORS) == is_aligned(case, way)
         assert {is_aligned(case, way) for way in (0, 2)} == {is_aligned(case, way) for way in (1, 3)} == {False, True}
