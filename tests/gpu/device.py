@@ -85,7 +85,7 @@ def no_memory() -> Iterator[None]:
     """The device has no memory left to give in the block."""
     if DEVICE.type != "cuda":
         error = torch.OutOfMemoryError("no memory is left")
-        with mock.patch.object(torch, "empty", side_effect=error), mock.patch.object(torch, "zeros_like", side_effect=error):
+        with mock.patch.object(torch, "empty", side_effect=error), mock.patch.object(torch, "full_like", side_effect=error):
             yield
         return
     gc.collect()

@@ -52,6 +52,8 @@ class Form:
 FORMS: dict[str, Form] = {
     "SGLD": Form(SGLD, {"temperature": 0.3, "weight_decay": 0.01}),
     "SGLD with momentum": Form(SGLD, {"temperature": 0.3, "momentum": 0.9, "weight_decay": 0.01}),
+    "SGLD, averaged noise": Form(SGLD, {"temperature": 0.3, "integrator": "leimkuhler_matthews", "weight_decay": 0.01}),
+    "SGLD, corrected rounding": Form(SGLD, {"temperature": 1e-4, "param_rounding": "variance_corrected"}),
     "CoolMomentum": Form(CoolMomentum, {"momentum": Cooling(8), "weight_decay": 0.01}),
     "CoolMomentum, warm": Form(
         CoolMomentum,
@@ -94,6 +96,7 @@ FORMS: dict[str, Form] = {
         {"temperature": 0.1, "momentum_in_drift": False, "betas": (0.8, 0.9), "grad_quantizer": Grid(64.0, "dither")},
     ),
     "LangevinAdamW": Form(LangevinAdamW, {"temperature": 0.1}),
+    "LangevinAdamW, corrected rounding": Form(LangevinAdamW, {"temperature": 1e-3, "param_rounding": "variance_corrected"}),
     "QuantizedAdam": Form(
         QuantizedAdam,
         {"update_quantizer": Grid(LogResolution(2, scale=128.0)), "compensation": Compensation(1.0, 2), "epsilon_hat": True},

@@ -21,6 +21,7 @@ OVERRIDES: dict[str, tuple[Any, Any]] = {
     "momentum": (0.9, 0.5),
     "dampening": (0.0, 0.5),
     "nesterov": (False, True),
+    "integrator": ("euler", "leimkuhler_matthews"),
     "weight_decay": (0.0, 0.3),
     "decoupled_weight_decay": (False, True),
     "grad_quantizer": (None, quantizers.Grid(64)),
@@ -37,7 +38,8 @@ COLD = ("dampening", "nesterov")  # without a law above temperature 0
 
 
 def base_options(option: str) -> dict[str, Any]:
-    return {"lr": 0.05, "temperature": 0.0 if option in COLD else 0.3, "momentum": 0.9, "weight_decay": 0.1}
+    momentum = 0.0 if option == "integrator" else 0.9  # which is the plain rule's
+    return {"lr": 0.05, "temperature": 0.0 if option in COLD else 0.3, "momentum": momentum, "weight_decay": 0.1}
 
 
 def test_the_table_holds_every_option_of_a_group() -> None:
