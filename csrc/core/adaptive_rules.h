@@ -131,7 +131,8 @@ struct Adam {
 
   template <class L>
   static QL_HD typename L::F displace(const Scalars& s, typename L::F g, typename L::F r, const typename L::F* x) {
-    return (s.momentum_in_drift ? x[0] : g) * (r * r) * s.displacement_factor;
+    if (s.momentum_in_drift) g = x[0];  // a choice between two places would go through the GPU's memory
+    return g * (r * r) * s.displacement_factor;
   }
 
   template <class L>

@@ -114,7 +114,13 @@ Plan::Plan(Description description)
   if (d.groups.size() != d.tensors.size() || d.steps.size() != d.tensors.size()) {
     throw std::invalid_argument("groups and steps must name each tensor once");
   }
-  visit_rule(AllRules{}, d.rule, [&]<class Rule>(int index) { kernel_ = path_->find(index, d.param, d.grad, d.state); });
+  visit_rule(AllRules{}, d.rule, [&]<class Rule>(int index) {
+    kernel_ = path_->find(index, d.param, d.grad, d.state);
+    for (const Tensor& tensor : d.tensors) {
+      const auto missing = std::count(tensor.states, tensor.states + Rule::states, nullptr);
+      if (missing > 0 && tensor.size > 0) throw std::invalid_argument("a tensor lacks a state of rule '" + d.rule + "'");
+    }
+  });
   if (kernel_ == nullptr) throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
   std::vector<Extent> extents;
   int64_t elements = 0;

@@ -117,12 +117,22 @@ struct FoldArguments {
   const float* found_inf;
 };
 
+// What a step asks of its kernel.
+struct StepKind {
+  bool observed;  // statistics
+  bool unusual;   // averaged noise or a corrected rounding
+};
+
+QL_HD bool is_unusual(const Hyper& hyper) {
+  return averages(hyper.noise) || hyper.corrected_param;
+}
+
 // One row of the table of rules.
 struct RuleEntry {
   const char* name;
   size_t row_bytes;
   PrepareKernel prepare;
-  StepKernel (*find_step)(StorageTypes types, bool observed);  // or null: no state is stored so
+  StepKernel (*find_step)(StorageTypes types, StepKind kind);  // or null: no state is stored so
   void (*make_row)(const Hyper& hyper, double grad_multiplier, int64_t step, uint32_t chain, void* row);
 };
 
@@ -135,7 +145,7 @@ StepKernel find_typed_step(StorageTypes types);
 
 // The kernels of all other steps read the types from their arguments.
 template <class Rule>
-StepKernel find_any_step(bool observed);
+StepKernel find_any_step(bool observed, bool unusual);
 
 SquaresKernel find_squares(Storage grad);
 

@@ -128,6 +128,7 @@ void Plan::begin(const StepInput& input, const Common& common, bool norms) {
   arguments_.tasks = tables_.tasks;
   arguments_.found_inf = common.found_inf;
   arguments_.types = description_.types;
+  unusual_ = std::any_of(input.groups.begin(), input.groups.end(), [](const Group& group) { return is_unusual(group.hyper); });
   size_t used = 0;
   if (!norms && make_inline_rows(input, common)) {
     used = rule_->row_bytes * input.groups.size();
@@ -158,7 +159,7 @@ void Plan::square_grads(const Common& common, double* by_place) {
 void Plan::launch_step(const Common& common, double* statistics, bool stores) {
   arguments_.statistics = statistics;
   arguments_.stores = stores;
-  const StepKernel kernel = statistics != nullptr ? observed_kernel_ : kernel_;
+  const StepKernel kernel = rule_->find_step(description_.types, {statistics != nullptr, unusual_});
   launch(kernel, static_cast<int64_t>(tasks_.size()), kWarp, common.stream, arguments_);
   if (statistics != nullptr) fold_tasks(statistics, statistics + statistics_at(), Statistic::count, common);
 }

@@ -5,9 +5,13 @@
 
 namespace ql::cuda {
 
-// The values of a group on their way through the step.
-struct Trace {
-  Eight<float> grad, displacement, delta, noise, old, param, stored;
+// The values of a group on their way through the step: tallied as soon as they are there, for registers are scarce.
+struct Moving {
+  Eight<float> grad, displacement, delta, noise;
+};
+
+struct Moved {
+  Eight<float> old, param, stored;
 };
 
 // Which statistics are not 0 or equal to another, by what the step has.
@@ -24,11 +28,12 @@ struct Tally {
 
   QL_HD void clear() { *this = {}; }
 
-  QL_HD void add_one(const Trace& trace, const Watched& watched, int i) {
-    const double displacement = trace.displacement[i], delta = trace.delta[i], grad = trace.grad[i], noise = trace.noise[i];
+  QL_HD void add_one(const Moving& moving, const Watched& watched, int i) {
+    const double displacement = moving.displacement[i], delta = moving.delta[i];
+    const double grad = moving.grad[i], noise = moving.noise[i];
     if (watched.displacement) {
       columns[Statistic::displacement_squares][i] += displacement * displacement;
-      const float magnitude = fabsf(trace.displacement[i]);
+      const float magnitude = fabsf(moving.displacement[i]);
       if (magnitude > largest) largest = magnitude;
     }
     if (!watched.rest) return;
@@ -39,18 +44,23 @@ struct Tally {
       columns[Statistic::quantizer_error][i] += delta - displacement;
     }
     if (watched.noise) columns[Statistic::noise_squares][i] += noise * noise;
-    if (watched.rounding) {
-      const double error = trace.stored[i] - trace.param[i];
-      columns[Statistic::rounding_squares][i] += error * error;
-    }
-    unmoved += trace.stored[i] == trace.old[i];
-    zeroed += trace.delta[i] == 0.0f;
+    zeroed += moving.delta[i] == 0.0f;
   }
 
-  QL_HD void add(const Trace& trace, const Watched& watched, Range range) {
+  QL_HD void add_one(const Moved& moved, const Watched& watched, int i) {
+    if (!watched.rest) return;
+    if (watched.rounding) {
+      const double error = moved.stored[i] - moved.param[i];
+      columns[Statistic::rounding_squares][i] += error * error;
+    }
+    unmoved += moved.stored[i] == moved.old[i];
+  }
+
+  template <class Values>
+  QL_HD void add(const Values& values, const Watched& watched, Range range) {
     QL_UNROLL
     for (int i = 0; i < kGroup; ++i) {
-      if (i >= range.from && i < range.to) add_one(trace, watched, i);
+      if (i >= range.from && i < range.to) add_one(values, watched, i);
     }
   }
 

@@ -54,9 +54,8 @@ Plan::Plan(Description description) : description_(std::move(description)), rule
     if (tensor.size > kLargestTensor) throw std::invalid_argument("a tensor has more than 2^36 elements");
     if (d.steps.empty() == (tensor.step == nullptr)) throw std::invalid_argument("each tensor needs one counter");
   }
-  kernel_ = rule_->find_step(d.types, false);
-  observed_kernel_ = rule_->find_step(d.types, true);
-  if (kernel_ == nullptr) throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
+  if (rule_->find_step(d.types, {}) == nullptr)
+    throw std::invalid_argument("rule '" + d.rule + "' has no kernel for these storage types");
   plan_tasks();
   bytes_ = lay_out(nullptr);
 }

@@ -104,7 +104,7 @@ class Plan {
 
   Description description_;
   const RuleEntry* rule_;
-  StepKernel kernel_, observed_kernel_;
+  bool unusual_ = false;  // the step that has begun
   std::vector<Task> tasks_;
   std::vector<Fold> folds_, last_folds_, gathers_;
   int64_t segments_ = 0;  // of tensors with more than kNormBlock tasks

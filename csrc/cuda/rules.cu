@@ -9,11 +9,11 @@ namespace ql::cuda {
 namespace {
 
 template <class Rule>
-StepKernel find_step(StorageTypes types, bool observed) {
+StepKernel find_step(StorageTypes types, StepKind kind) {
   using Kernel = typename Rule::Kernel;
   if (Rule::states > 0 && types.state == Storage::float16) return nullptr;
-  if (observed || types.grad != types.param) return find_any_step<Kernel>(observed);
-  return find_typed_step<Kernel>(types);
+  if (!kind.observed && !kind.unusual && types.grad == types.param) return find_typed_step<Kernel>(types);
+  return find_any_step<Kernel>(kind.observed, kind.unusual);
 }
 
 template <class Rule>

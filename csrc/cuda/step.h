@@ -143,21 +143,23 @@ QL_HD void round_group(const StoredAs<P, G, S>& types, const Scalars& s, const D
   for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn(types.state, e.states[k], s.stochastic_state, draws, k);
 }
 
-template <class Rule, class P, class G, class S, bool observed>
+// unusual: with what most steps lack and registers are scarce for, averaged noise and a corrected rounding.
+template <class Rule, class P, class G, class S, bool observed, bool unusual>
 __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
   using L = GroupLanes;
   if (a.found_inf != nullptr && *a.found_inf != 0.0f) return;
   const Place here = place();
   const Task task = a.tasks[here.block];
   const Tensor& tensor = a.tensors[task.tensor];
-  const Row<Rule> row = row_of<Rule>(a, task.tensor, tensor.group);
+  Row<Rule> row = row_of<Rule>(a, task.tensor, tensor.group);
+  if constexpr (!unusual) row.common.corrected_param = false;
   const Scalars& s = row.common;
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
   const Reach reach(tensor, task);
   const StoredAs<P, G, S> types(a.types);
   Memory<Rule, P, G, S> memory(types, reach, tensor, grad_of(a, task.tensor));
-  Draws<Rule::states == 0> draws(
+  Draws<Rule::states == 0 && unusual> draws(
       {{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain}, s.noise,
       reach.block / kGroup);
   const bool rounded = bytes_of(types.param) == 2 && s.lr != 0.0f;
@@ -180,16 +182,15 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
     } else {
       update_group<Rule>(row, bare != 0, noisy, types.param, draws, e);
     }
+    if constexpr (observed) {
+      const Eight<float> moving = moving_noise<L, Rule>(row, e, noise);
+      tally.add(Moving{unscale<L>(s, e.grad), e.displacement, e.delta, moving}, watched, lane.range);
+    }
     if (stores) {
       round_group(types, s, draws, e, group);
       memory.store(lane, s.lr != 0.0f, group);
     }
-    if constexpr (observed) {
-      const Trace trace{
-          unscale<L>(s, e.grad),           e.displacement, e.delta, moving_noise<L, Rule>(row, e, noise), old, e.param,
-          unpack(types.param, group.param)};
-      tally.add(trace, watched, lane.range);
-    }
+    if constexpr (observed) tally.add(Moved{old, e.param, unpack(types.param, group.param)}, watched, lane.range);
   }
   if constexpr (observed) tally.finish(watched, here.thread, a.statistics + here.block * Statistic::count);
 }
@@ -197,9 +198,9 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
 template <class Rule, class P>
 StepKernel find_state(Storage state) {
   if constexpr (Rule::states > 0) {
-    if (state == Storage::bfloat16) return step_kernel<Rule, P, P, BFloat16, false>;
+    if (state == Storage::bfloat16) return step_kernel<Rule, P, P, BFloat16, false, false>;
   }
-  return step_kernel<Rule, P, P, Float32, false>;
+  return step_kernel<Rule, P, P, Float32, false, false>;
 }
 
 template <class Rule>
@@ -210,9 +211,10 @@ StepKernel find_typed_step(StorageTypes types) {
 }
 
 template <class Rule>
-StepKernel find_any_step(bool observed) {
-  if (observed) return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, true>;
-  return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, false>;
+StepKernel find_any_step(bool observed, bool unusual) {
+  if (!observed) return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, false, true>;
+  if (!unusual) return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, true, false>;
+  return step_kernel<Rule, AnyStorage, AnyStorage, AnyState, true, true>;
 }
 
 }  // namespace ql::cuda

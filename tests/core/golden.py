@@ -20,12 +20,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qlangevin.reference_rules import RULES
+
 from . import oracle
 from .cases import RULE_ROWS
 from .kernels import DTYPES, Job, Step, bits_of, settings, step_reference
 
 FILE = Path(__file__).with_name("golden.json")
 ROWS = ("plain", "momentum", "momentum nesterov dampened", "cool momentum")
+ROWS += ("sghmc", "rmsprop", "adagrad", "adam", "adam amsgrad", "adadelta")
+MIXED = ROWS[:4]  # the rows that are run with gradients of any type
 STEPS, SIZE, OFFSET, KEY, CHAIN = 20, 203, 5, 0x9E3779B97F4A7C15, 11
 
 OPTIONS: dict[str, tuple[float, dict[str, Any]]] = {
@@ -73,7 +77,11 @@ OPTIONS: dict[str, tuple[float, dict[str, Any]]] = {
             "update_resolution": 2.0**14,
         },
     ),
+    "averaged": (1.0, {"lr": 0.01, "temperature": 0.01, "noise": "averaged_gaussian", "stochastic_param": True}),
+    "corrected": (1.0, {"lr": 0.01, "temperature": 0.01, "stochastic_param": True, "corrected_param": True}),
 }
+ONLY_PLAIN = ("averaged",)  # the integrator of no other rule
+ONLY_ON_DISPLACEMENTS = ("corrected",)
 
 
 @dataclass(frozen=True)
@@ -92,14 +100,21 @@ class GoldenRun:
         return " / ".join((self.row, self.param, self.grad, self.state, self.option))
 
 
+def options_of(row: str) -> list[str]:
+    """The options that a row has steps for."""
+    rule = RULES[RULE_ROWS[row][0]]
+    options = set(OPTIONS) if rule.name == "plain" else set(OPTIONS) - set(ONLY_PLAIN)
+    return [name for name in OPTIONS if name in options and (rule.site == "displacement" or name not in ONLY_ON_DISPLACEMENTS)]
+
+
 def list_runs() -> Iterator[GoldenRun]:
     """Every run; a rule without state has one state type."""
     for row in ROWS:
         states = ("float32", "bfloat16") if RULE_ROWS[row][0] != "plain" else ("float32",)
         for param in DTYPES:
-            for grad in DTYPES:
+            for grad in DTYPES if row in MIXED else (param,):
                 for state in states:
-                    for option in OPTIONS:
+                    for option in options_of(row):
                         yield GoldenRun(row, param, grad, state, option)
 
 
@@ -114,7 +129,7 @@ def digest_run(run: GoldenRun, stepper: Callable[[Step, list[Job]], None]) -> st
     rule, hypers = RULE_ROWS[run.row]
     multiplier, changes = OPTIONS[run.option]
     step = Step(rule, [settings(**hypers, **changes)], (multiplier,), CHAIN)
-    states = [torch.zeros(SIZE, dtype=DTYPES[run.state])] if rule != "plain" else []
+    states = [torch.zeros(SIZE, dtype=DTYPES[run.state]) for _ in RULES[rule].states]
     job = Job(make_values(100, 0).to(DTYPES[run.param]), torch.empty(0), states, KEY, OFFSET)
     digest = hashlib.sha256()
     for number in range(STEPS):

@@ -35,6 +35,7 @@ def fact(**changes: Any) -> dict[str, Any]:
         (lambda: _native.CpuPlan("plain", ["float32"] * 3, [fact(size=-1)]), "must not be negative"),
         (lambda: _native.CpuPlan("plain", ["float32"] * 3, [fact(offset=-1)]), "must not be negative"),
         (lambda: _native.CpuPlan("plain", ["float32"] * 3, [fact(states=[0] * 5)]), "too many state tensors"),
+        (lambda: _native.CpuPlan("adam", ["float32"] * 3, [fact(states=[64], size=3)]), "lacks a state of rule 'adam'"),
         (lambda: _native.Hyper(dict(SETTINGS, noise=1, grad_rounding=0, update_rounding=0, rule=[0.0] * 9)), "too many rule"),
     ],
 )

@@ -49,8 +49,8 @@ def kernels_of(architecture: int) -> list[str]:
 
 
 def expected_step_kernels() -> int:
-    """Three types of parameters, whose gradients have it too, and two of states; for any types one, and one observed."""
-    return sum(3 * (2 if states else 1) + 2 for states in STATES.values())
+    """Three types of parameters, whose gradients have it too, and two of states; for any types one, and two observed."""
+    return sum(3 * (2 if states else 1) + 3 for states in STATES.values())
 
 
 @built

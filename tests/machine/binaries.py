@@ -41,7 +41,7 @@ class Resources:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One kernel for one architecture. rule, param, grad, state, observed: the template's arguments, if it is a step."""
+    """One kernel for one architecture. rule, param, grad, state, observed, unusual: the template's arguments, if it is a step."""
 
     name: str
     architecture: int
@@ -57,6 +57,11 @@ class Kernel:
     @property
     def observed(self) -> bool:
         return self.arguments[4] != "false"
+
+    @property
+    def is_seldom(self) -> bool:
+        """Whether it is for unusual steps that are observed besides: it alone may spill."""
+        return self.is_step and self.observed and self.arguments[5] != "false"
 
     @property
     def rule(self) -> str:
@@ -102,8 +107,8 @@ class Binaries:
     ptx: tuple[str, ...]
 
     def steps(self, architecture: int) -> list[Kernel]:
-        """The step kernels for an architecture."""
-        return [one for one in self.kernels if one.architecture == architecture and one.is_step]
+        """The step kernels for an architecture, but for seldom ones."""
+        return [one for one in self.kernels if one.architecture == architecture and one.is_step and not one.is_seldom]
 
 
 def demangle(name: str) -> str:
@@ -161,8 +166,8 @@ def instantiations() -> list[str]:
     for name, rule in reference_rules.RULES.items():
         if layout.kernel_of(name) == name:
             states = STATES if rule.states else STATES[:1]
-            types = [f"{param}, {param}, {state}, false" for state in states for param in STORAGE]
-            types += [f"AnyStorage, AnyStorage, AnyState, {observed}" for observed in ("false", "true")]
+            types = [f"{param}, {param}, {state}, false, false" for state in states for param in STORAGE]
+            types += [f"AnyStorage, AnyStorage, AnyState, {kind}" for kind in ("false, true", "true, false", "true, true")]
             lines += [f"template __global__ void ql::cuda::step_kernel<{rule.__name__}, {one}>" for one in types]
     return [f"{line}(const __grid_constant__ Arguments);" for line in lines]
 

@@ -12,6 +12,7 @@ from .binaries import Binaries
 from .instructions import ARCHITECTURE, FOLDER, Entry, count_entry, list_entries, list_growth, read_table
 from .report import write_report
 
+MOST_STACK = 128  # bytes
 FORBIDDEN = re.compile(r"\b(?:fma\.\S+|\S+\.(?:ftz|approx|full)(?:\.\S+)?)")
 
 
@@ -38,10 +39,12 @@ def test_the_page_says_what_the_table_says() -> None:
 
 
 def test_no_kernel_has_a_stack(binaries: Binaries) -> None:
-    """Spilled registers need one."""
-    found = [one.title for one in binaries.kernels if one.resources.stack or one.resources.local]
-    found += [one.title for one in binaries.kernels if any(re.search(r"\b(LDL|STL)\b", line) for line in one.lines)]
-    assert binaries.kernels and not found, found
+    """Spilled registers need one; only those of unusual steps that are observed have it, of 14 numbers a thread at most."""
+    usual = [one for one in binaries.kernels if not one.is_seldom]
+    found = [one.title for one in usual if one.resources.stack or one.resources.local]
+    found += [one.title for one in usual if any(re.search(r"\b(LDL|STL)\b", line) for line in one.lines)]
+    assert usual and not found, found
+    assert max(one.resources.stack for one in binaries.kernels) <= MOST_STACK
 
 
 def test_groups_are_moved_as_quads(binaries: Binaries) -> None:

@@ -12,7 +12,7 @@ from .binaries import Binaries, Kernel
 from .instructions import ARCHITECTURE, program_of
 from .launch import Launch, count_tasks
 from .layout import Layout
-from .test_bits import BLOCKS, place, points
+from .test_bits import BLOCKS, is_unusual, place, points
 
 EVERY = 16  # of the points
 
@@ -42,6 +42,7 @@ def check_case(binaries: Binaries, layout: Layout, case: Case, stores: bool) -> 
 @pytest.mark.parametrize("block", range(BLOCKS))
 def test_what_is_seen_equals_the_reference(binaries: Binaries, layout: Layout, block: int, stores: bool) -> None:
     cases = [Case(1000 * seed, row) for seed, row in enumerate(points())][block * EVERY // BLOCKS :: EVERY]
+    cases = [case for case in cases if not is_unusual(case)]  # whose observed kernels are proven on the host alone
     problems = [problem for case in cases for problem in check_case(binaries, layout, case, stores)]
     assert not problems, f"{len(problems)} problems, the first:\n" + "\n".join(problems[:5])
 
