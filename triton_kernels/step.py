@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part, noise_value
+from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, draw_noise, group_part
 from .launch import Call, launch
 from .memory import (
     ROW,
@@ -26,7 +26,7 @@ from .memory import (
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, second_moment_of, states_of
+from .rules import KERNELS, averages_noise, second_moment_of, states_of
 from .scalars import Row, Scalars
 from .tables import coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, moving_noise, unscale, update
@@ -77,9 +77,10 @@ def are_aligned(bases):
 
 @triton.jit
 def is_bare(s):
-    """Whether a step has no quantizer, no decay and no compensation, as most have none."""
+    """Whether a step has no quantizer, no decay, no compensation and no corrected rounding, as most have none."""
     no_quantizer = (s.grad_rounding == OFF) & (s.update_rounding == OFF)
-    return no_quantizer & (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0) & (s.compensation == 0.0)
+    no_decay = (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0)
+    return no_quantizer & no_decay & (s.compensation == 0.0) & (s.corrected_param == 0)
 
 
 @triton.jit
@@ -104,16 +105,18 @@ class Chunk(NamedTuple):
 
 
 @triton.jit
-def update_group(RULE: tl.constexpr, chunk, draws, e):
+def update_group(KERNEL: tl.constexpr, chunk, draws, e):
     """One branch to a step where the compiler knows that it is bare costs less than one for each of the stages."""
+    RULE: tl.constexpr = KERNEL[0]
+    PARAM: tl.constexpr = KERNEL[1]
     row, noisy = chunk.row, chunk.watched.noise
     if chunk.bare:
         s = row.common
         numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
-        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
-        new = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
+        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state, 0)
+        new = update(RULE, PARAM, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
     else:
-        new = update(RULE, row, draws, noisy, e)
+        new = update(RULE, PARAM, row, draws, noisy, e)
     return new
 
 
@@ -153,9 +156,8 @@ def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
 @triton.jit
 def step_row(chunk, here, draws, KERNEL: tl.constexpr):
     """Steps a row."""
-    RULE: tl.constexpr = KERNEL[0]
     before = load_element(chunk.bases, here, KERNEL)
-    e = update_group(RULE, chunk, draws, before)
+    e = update_group(KERNEL, chunk, draws, before)
     store_element(chunk, here, draws, before.param, e, KERNEL)
 
 
@@ -172,10 +174,10 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
         grads = add_squares(grads, tl.where(inside, unscale(row.common, before.grad), 0.0))
     noise = tl.zeros_like(before.param)
     if watched.noise:
-        noise = noise_value(row.common.noise, draws)
+        noise = draw_noise(averages_noise(RULE), row.common.noise, draws)
         if STORES and second_moment_of(RULE) < 0:  # else it needs what is known after the step
             noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, before, noise), 0.0))
-    e = update_group(RULE, chunk, Draws(draws.at, draws.groups, noise), before)
+    e = update_group(KERNEL, chunk, Draws(draws.at, draws.groups, noise), before)
     if STORES and second_moment_of(RULE) >= 0:  # noqa: SIM102  # one condition is known when a kernel is compiled
         if watched.noise:
             noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, e, noise), 0.0))
