@@ -100,12 +100,7 @@ class Draws(NamedTuple):
     at: Coordinates
     groups: GroupPart
     noise: tl.tensor | None
-
-
-@triton.jit
-def next_step(at):
-    """The same place of the next step."""
-    return Coordinates(at.key, at.step + 1, at.chain, at.group_high)
+    averages: tl.tensor | None  # whether noise is averaged with the next step's; None: it never is
 
 
 @triton.jit
@@ -141,10 +136,11 @@ def draw(draws, PURPOSE: tl.constexpr):
 
 @triton.jit
 def draws_of_next_step(draws):
-    """The draws of the same groups at the next step."""
-    at, groups = next_step(draws.at), draws.groups
-    c0 = groups.c0 ^ (draws.at.step * MULTIPLIER1 ^ at.step * MULTIPLIER1)
-    return Draws(at, GroupPart(c0, groups.c1, groups.c2), None)
+    """What the same groups draw at the next step."""
+    at, groups = draws.at, draws.groups
+    after = Coordinates(at.key, at.step + 1, at.chain, at.group_high)
+    c0 = groups.c0 ^ (at.step * MULTIPLIER1 ^ after.step * MULTIPLIER1)
+    return Draws(after, GroupPart(c0, groups.c1, groups.c2), None, None)
 
 
 @triton.jit
@@ -255,15 +251,15 @@ def average(now, next):
 
 
 @triton.jit
-def draw_noise(AVERAGED: tl.constexpr, kind, draws):
-    """Noise of a kind, or what was drawn already; AVERAGED: whether the kernel's rule has an integrator that averages it."""
+def draw_noise(kind, draws):
+    """Noise of a kind, or what was drawn already."""
     if draws.noise is not None:
         return draws.noise
-    elif AVERAGED:
+    elif draws.averages is None:
+        return noise_value(kind, draws)
+    else:
         law = law_of(kind)
         noise = noise_value(law, draws)
-        if averages(kind):
+        if draws.averages:
             noise = average(noise, noise_value(law, draws_of_next_step(draws)))
         return noise
-    else:
-        return noise_value(kind, draws)

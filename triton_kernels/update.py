@@ -10,7 +10,7 @@ import triton.language as tl
 from .correct import correct
 from .draw import GRAD_QUANTIZER, PARAM_ROUNDING, UPDATE_QUANTIZER, draw_halves, draw_noise
 from .rounding import FLOAT32, OFF, draws_bits, quantize
-from .rules import accumulate, averages_noise, displace, finish, precondition, second_moment_of, site_of
+from .rules import accumulate, displace, finish, precondition, second_moment_of, site_of
 
 # --- update.h ---------------------------------------------------------------------------------------------------------
 
@@ -111,7 +111,6 @@ def move_param(s, param, delta):
 @triton.jit
 def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
     """The new values, in binary32. noisy: the tensor takes noise and noise_scale > 0. STORED: the parameter's storage type."""
-    AVERAGED: tl.constexpr = averages_noise(RULE)
     s = row.common
     g = unscale(s, e.grad)
     g = quantize_grad(s, g, draws)
@@ -122,7 +121,7 @@ def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
     if site_of(RULE) == "velocity":
         velocity = states[0]
         if noisy:
-            velocity = velocity + scaled_noise(RULE, s, e, draw_noise(AVERAGED, s.noise, draws))
+            velocity = velocity + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
         states = (velocity,) + states[1:]  # noqa: RUF005  # Triton has no star in a tuple
     delta = displace(RULE, row.rule, g, root, states)
     delta = compensate(s, delta)
@@ -133,7 +132,7 @@ def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
     if ONTO_DELTA:  # noqa: SIM102  # two of the conditions are known when a kernel is compiled
         if noisy:  # noqa: SIM102
             if s.corrected_param == 0:
-                delta = delta + scaled_noise(RULE, s, e, draw_noise(AVERAGED, s.noise, draws))
+                delta = delta + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
     param = move_param(s, e.param, delta)
     if ONTO_DELTA:  # noqa: SIM102
         if noisy:  # noqa: SIM102
@@ -142,7 +141,7 @@ def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
                 half = tl.zeros_like(mean).to(tl.uint32)
                 if STORED != FLOAT32:
                     half = draw_halves(draws, PARAM_ROUNDING)
-                param = correct(STORED, mean, deviation, draw_noise(AVERAGED, s.noise, draws), half)
+                param = correct(STORED, mean, deviation, draw_noise(s.noise, draws), half)
                 delta = delta + (param - mean)
     states = finish(RULE, row.rule, delta, states)
     return Element(param, g, states, root, displacement, quantized)
