@@ -100,13 +100,14 @@ class Draws(NamedTuple):
     at: Coordinates
     groups: GroupPart
     noise: tl.tensor | None
+    averages: tl.tensor | None  # whether noise is averaged with the next step's; None: it never is
 
 
 @triton.jit
 def group_part(at, group_low):
     """GroupPart of the groups with these low bits."""
     p0 = multiply(group_low, MULTIPLIER0)
-    c1 = at.step * MULTIPLIER1
+    c1 = at.step * MULTIPLIER1  # the step is in the result's c0 alone
     p1 = multiply(high(p0) ^ (at.chain ^ at.key.k1), MULTIPLIER1)
     return GroupPart(high(p1) ^ (c1 ^ (at.key.k0 + WEYL0)), low(p1), low(p0))
 
@@ -134,6 +135,15 @@ def draw(draws, PURPOSE: tl.constexpr):
 
 
 @triton.jit
+def draws_of_next_step(draws):
+    """What the same groups draw at the next step."""
+    at, groups = draws.at, draws.groups
+    after = Coordinates(at.key, at.step + 1, at.chain, at.group_high)
+    c0 = groups.c0 ^ (at.step * MULTIPLIER1 ^ after.step * MULTIPLIER1)
+    return Draws(after, GroupPart(c0, groups.c1, groups.c2), None, None)
+
+
+@triton.jit
 def draw_words(draws, PURPOSE: tl.constexpr):
     """32 bits for each element: the words of two purposes serve elements 0 to 3 and 4 to 7 of a group."""
     lower = draw(draws, PURPOSE)
@@ -154,6 +164,7 @@ def draw_halves(draws, PURPOSE: tl.constexpr):
 # --- normal.h ---------------------------------------------------------------------------------------------------------
 
 GAUSSIAN, UNIFORM, RADEMACHER = tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+AVERAGED_GAUSSIAN, AVERAGED_UNIFORM, AVERAGED_RADEMACHER = tl.constexpr(5), tl.constexpr(6), tl.constexpr(7)
 BYTE_SUM_MEAN = tl.constexpr(116535)
 BYTE_SUM_INVERSE_SD = tl.constexpr(float.fromhex("0x1.eebed6p-16"))
 NORMAL_COEFFICIENTS = tl.constexpr(
@@ -184,6 +195,18 @@ def weighted_bytes(word):
 
 
 @triton.jit
+def averages(kind):
+    """Whether a step's noise is averaged with the next step's."""
+    return kind > 4
+
+
+@triton.jit
+def law_of(kind):
+    """The law of each of the two that are averaged; of the only one."""
+    return tl.where(averages(kind), kind - 4, kind)
+
+
+@triton.jit
 def gaussian(word):
     """The byte-sum normal."""
     sum = weighted_bytes(word)  # with the exponent of 2^23
@@ -210,7 +233,7 @@ def rademacher(half):
 
 @triton.jit
 def noise_value(kind, draws):
-    """Noise of mean 0 and variance 1 for each element."""
+    """Noise of a law, of mean 0 and variance 1, for each element."""
     if kind == GAUSSIAN:
         noise = gaussian(draw_words(draws, NOISE))
     else:
@@ -222,9 +245,21 @@ def noise_value(kind, draws):
 
 
 @triton.jit
+def average(now, next):
+    """The averaged noise from this step's and the next one's."""
+    return (now + next) * 0.5
+
+
+@triton.jit
 def draw_noise(kind, draws):
-    """Noise as above, or what was drawn already."""
-    if draws.noise is None:
+    """Noise of a kind, or what was drawn already."""
+    if draws.noise is not None:
+        return draws.noise
+    elif draws.averages is None:
         return noise_value(kind, draws)
     else:
-        return draws.noise
+        law = law_of(kind)
+        noise = noise_value(law, draws)
+        if draws.averages:
+            noise = average(noise, noise_value(law, draws_of_next_step(draws)))
+        return noise

@@ -75,6 +75,7 @@ def make_row(RULE: tl.constexpr, h, grad_multiplier, compensation, step, chain):
         effective_rounding(h.update_rounding, h.update_resolution),
         h.stochastic_param,
         h.stochastic_state,
+        h.corrected_param,
     )
     return Row(common, prepare(RULE, h, step), step, chain)
 

@@ -91,6 +91,12 @@ def second_moment_of(rule):
     return {"plain": -1, "momentum": -1, "rmsprop": 0, "adam": 1, "adam_amsgrad": 2, "adadelta": 0}[rule]
 
 
+@triton.constexpr_function
+def averages_noise(rule):
+    """Whether a rule has an integrator that averages noise."""
+    return rule == "plain"
+
+
 @triton.jit
 def noise_variance(RULE: tl.constexpr, h, step):  # noqa: PLR0911  # one return for each rule
     """The variance over P that is added per step, at the rule's noise site."""

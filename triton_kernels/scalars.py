@@ -38,6 +38,7 @@ class Hyper(NamedTuple):
     update_rounding: tl.tensor
     stochastic_param: tl.tensor
     stochastic_state: tl.tensor
+    corrected_param: tl.tensor
 
 
 class Scalars(NamedTuple):
@@ -58,6 +59,7 @@ class Scalars(NamedTuple):
     update_rounding: tl.tensor
     stochastic_param: tl.tensor
     stochastic_state: tl.tensor
+    corrected_param: tl.tensor
 
 
 class Row(NamedTuple):

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, draw_halves, group_part, noise_value
+from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, averages, draw_halves, draw_noise, group_part
 from .launch import Call, launch
 from .memory import (
     ROW,
@@ -26,9 +26,9 @@ from .memory import (
 from .norm import add_squares
 from .observe import STATISTICS, Tally, Watched, add_count, clear, finish, watch_displacement, watch_stored
 from .rounding import FLOAT32, OFF
-from .rules import KERNELS, second_moment_of, states_of
+from .rules import KERNELS, averages_noise, second_moment_of, site_of, states_of
 from .scalars import Row, Scalars
-from .tables import coordinates_of, load_row, load_tensor, reach_of
+from .tables import CHUNK, coordinates_of, load_row, load_tensor, reach_of
 from .update import Element, moving_noise, unscale, update
 
 WARPS = 1  # of a program: each thread has one group of 8 of a row
@@ -76,10 +76,16 @@ def are_aligned(bases):
 
 
 @triton.jit
-def is_bare(s):
-    """Whether a step has no quantizer, no decay and no compensation, as most have none."""
+def is_bare(RULE: tl.constexpr, s):
+    """Whether a step has no quantizer, decay, compensation, corrected rounding or averaged noise, as most have none."""
     no_quantizer = (s.grad_rounding == OFF) & (s.update_rounding == OFF)
-    return no_quantizer & (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0) & (s.compensation == 0.0)
+    no_decay = (s.weight_decay == 0.0) & (s.decoupled_weight_decay == 0.0)
+    bare = no_quantizer & no_decay & (s.compensation == 0.0)
+    if site_of(RULE) == "displacement":  # a velocity's noise is never corrected
+        bare = bare & (s.corrected_param == 0)
+    if averages_noise(RULE):
+        bare = bare & (averages(s.noise) == 0)
+    return bare
 
 
 @triton.jit
@@ -94,6 +100,17 @@ def round_stored(STORAGE: tl.constexpr, values, stochastic, draws, PURPOSE: tl.c
     return packed
 
 
+@triton.jit
+def averages_in(RULE: tl.constexpr, s, here):
+    """Whether a row's noise is averaged, None where the rule never does that."""
+    if averages_noise(RULE):
+        # 0 in every row, which the compiler does not know: what another draw needs would fill registers through all rows.
+        late = here.at.to(tl.uint32) // CHUNK
+        return averages(s.noise + late.to(tl.int32))
+    else:
+        return None
+
+
 class Chunk(NamedTuple):
     """What a program knows of its chunk before the first row."""
 
@@ -104,16 +121,19 @@ class Chunk(NamedTuple):
 
 
 @triton.jit
-def update_group(RULE: tl.constexpr, chunk, draws, e):
+def update_group(KERNEL: tl.constexpr, chunk, draws, e):
     """One branch to a step where the compiler knows that it is bare costs less than one for each of the stages."""
+    RULE: tl.constexpr = KERNEL[0]
+    PARAM: tl.constexpr = KERNEL[1]
     row, noisy = chunk.row, chunk.watched.noise
     if chunk.bare:
         s = row.common
         numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
-        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state)
-        new = update(RULE, Row(common, row.rule, row.step, row.chain), draws, noisy, e)
+        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state, 0)
+        bare_draws = Draws(draws.at, draws.groups, draws.noise, None)
+        new = update(RULE, PARAM, Row(common, row.rule, row.step, row.chain), bare_draws, noisy, e)
     else:
-        new = update(RULE, row, draws, noisy, e)
+        new = update(RULE, PARAM, row, draws, noisy, e)
     return new
 
 
@@ -153,9 +173,8 @@ def store_element(chunk, here, draws, old, e, KERNEL: tl.constexpr):
 @triton.jit
 def step_row(chunk, here, draws, KERNEL: tl.constexpr):
     """Steps a row."""
-    RULE: tl.constexpr = KERNEL[0]
     before = load_element(chunk.bases, here, KERNEL)
-    e = update_group(RULE, chunk, draws, before)
+    e = update_group(KERNEL, chunk, draws, before)
     store_element(chunk, here, draws, before.param, e, KERNEL)
 
 
@@ -172,10 +191,10 @@ def watch_row(chunk, here, draws, tally, KERNEL: tl.constexpr, STORES: tl.conste
         grads = add_squares(grads, tl.where(inside, unscale(row.common, before.grad), 0.0))
     noise = tl.zeros_like(before.param)
     if watched.noise:
-        noise = noise_value(row.common.noise, draws)
+        noise = draw_noise(row.common.noise, draws)
         if STORES and second_moment_of(RULE) < 0:  # else it needs what is known after the step
             noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, before, noise), 0.0))
-    e = update_group(RULE, chunk, Draws(draws.at, draws.groups, noise), before)
+    e = update_group(KERNEL, chunk, Draws(draws.at, draws.groups, noise, None), before)
     if STORES and second_moment_of(RULE) >= 0:  # noqa: SIM102  # one condition is known when a kernel is compiled
         if watched.noise:
             noises = add_squares(noises, tl.where(inside, moving_noise(RULE, row, e, noise), 0.0))
@@ -205,7 +224,7 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     at = coordinates_of(tensor.key, row, reach.block)
     s = row.common
     whole = whole_before(reach, are_aligned(bases))
-    bare = is_bare(s)
+    bare = is_bare(RULE, s)
     noisy = tensor.noise & (s.noise_scale > 0.0)
     if STORES:
         watched = Watched(s.update_rounding != OFF, noisy, (s.lr != 0.0) & (PARAM != FLOAT32))
@@ -216,7 +235,7 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     lanes = (reach.block // GROUP).to(tl.uint32) + tl.arange(0, GROUPS).to(tl.uint32)
     for begin in range(reach.first & -ROW, reach.last, ROW):
         here = range_of(reach, begin, whole)
-        draws = Draws(at, group_part(at, lanes + here.at.to(tl.uint32) // GROUP), None)
+        draws = Draws(at, group_part(at, lanes + here.at.to(tl.uint32) // GROUP), None, averages_in(RULE, s, here))
         if statistics is None:
             step_row(chunk, here, draws, KERNEL)
         else:

@@ -1,7 +1,7 @@
 """The tables that programs read: chunks, tensors, groups, gradients' addresses, made by the host; rows of scalars, by prepare.py.
 
 A row is laid out as ``Row<Rule>`` of ``csrc/core/scalars.h`` is in memory, in words of 32 bits: 10 numbers, 3 enumerations and
-two bytes (a word with its padding) of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory too.
+three bytes (a word with its padding) of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ FIRST_STATE = tl.constexpr(7)
 TENSOR_WORDS = tl.constexpr(FIRST_STATE.value + MAX_STATES)
 NUMBERS, COMMON_WORDS = tl.constexpr(10), tl.constexpr(14)
 NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}
+NOISE_CODES |= {f"averaged_{name}": code + 4 for name, code in NOISE_CODES.items()}
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}
 NUMBER_CODES = {"": 0, "float32": 1, "float64": 2}  # the type of a number on the device
-HYPER, GROUP = struct.Struct("<15d3i2?2x"), struct.Struct("<6q2d2q")
+HYPER, GROUP = struct.Struct("<15d3i3?1x"), struct.Struct("<6q2d2q")
 HYPER_WORDS = tl.constexpr(HYPER.size // 8)
 GROUP_WORDS = tl.constexpr((HYPER.size + GROUP.size) // 8)
 
@@ -80,7 +81,7 @@ def pack_hyper(values: Mapping[str, Any], rule_hypers: Sequence[str]) -> bytes:
     rule = [float(values[name]) for name in rule_hypers]
     numbers = [*(values[name] for name in Hyper._fields[:7]), *rule, *[0.0] * (MAX_RULE_HYPERS - len(rule))]
     codes = NOISE_CODES[values["noise"]], ROUNDING_CODES[values["grad_rounding"]], ROUNDING_CODES[values["update_rounding"]]
-    return HYPER.pack(*numbers, *codes, values["stochastic_param"], values["stochastic_state"])
+    return HYPER.pack(*numbers, *codes, *(values[name] for name in Hyper._fields[11:]))
 
 
 class Group(NamedTuple):
@@ -148,7 +149,7 @@ def load_common(words):
     flags = tl.load(words + 13)
     numbers = load_numbers(words, NUMBERS)
     codes = tl.load(words + 10), tl.load(words + 11), tl.load(words + 12)
-    return Scalars(*numbers, *codes, (flags & 0xFF) != 0, (flags & 0xFF00) != 0)
+    return Scalars(*numbers, *codes, (flags & 0xFF) != 0, (flags & 0xFF00) != 0, (flags & 0xFF0000) != 0)
 
 
 @triton.jit
@@ -192,8 +193,7 @@ def load_row(RULE: tl.constexpr, rows, index):
     """One row of scalars."""
     words = rows + index * row_words(RULE)
     last = words + COMMON_WORDS + rule_words(RULE)
-    step = tl.load(last).to(tl.uint32, bitcast=True)
-    chain = tl.load(last + 1).to(tl.uint32, bitcast=True)
+    step, chain = tl.load(last).to(tl.uint32, bitcast=True), tl.load(last + 1).to(tl.uint32, bitcast=True)
     return Row(load_common(words), load_rule(RULE, words + COMMON_WORDS), step, chain)
 
 
@@ -210,7 +210,8 @@ def store_row(RULE: tl.constexpr, rows, index, row, mine):
     s = row.common
     for k in tl.static_range(NUMBERS + 3):
         store_word(words + k, s[k], mine)
-    store_word(words + 13, s.stochastic_param.to(tl.int32) | s.stochastic_state.to(tl.int32) << 8, mine)
+    rounds = s.stochastic_param.to(tl.int32) | s.stochastic_state.to(tl.int32) << 8
+    store_word(words + 13, rounds | s.corrected_param.to(tl.int32) << 16, mine)
     own = words + COMMON_WORDS
     for k in tl.static_range(rule_numbers(RULE)):
         store_word(own + k, row.rule[k], mine)
@@ -239,8 +240,8 @@ def load_hyper(words, COUNT: tl.constexpr):
     for k in tl.static_range(COUNT):
         rule = rule + (load_wide(words + 7 + k),)  # noqa: RUF005
     codes, last = tl.load(words + HYPER_WORDS - 2), tl.load(words + HYPER_WORDS - 1)
-    noise, grad_rounding, update_rounding = codes.to(tl.int32), (codes >> 32).to(tl.int32), last.to(tl.int32)
-    return Hyper(*numbers, rule, noise, grad_rounding, update_rounding, (last >> 32 & 0xFF) != 0, (last >> 40 & 0xFF) != 0)
+    flags = (last >> 32 & 0xFF) != 0, (last >> 40 & 0xFF) != 0, (last >> 48 & 0xFF) != 0
+    return Hyper(*numbers, rule, codes.to(tl.int32), (codes >> 32).to(tl.int32), last.to(tl.int32), *flags)
 
 
 @triton.jit

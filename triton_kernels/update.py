@@ -7,8 +7,9 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from .draw import GRAD_QUANTIZER, UPDATE_QUANTIZER, draw_halves, draw_noise
-from .rounding import OFF, draws_bits, quantize
+from .correct import correct
+from .draw import GRAD_QUANTIZER, PARAM_ROUNDING, UPDATE_QUANTIZER, draw_halves, draw_noise
+from .rounding import FLOAT32, OFF, draws_bits, quantize
 from .rules import accumulate, displace, finish, precondition, second_moment_of, site_of
 
 # --- update.h ---------------------------------------------------------------------------------------------------------
@@ -73,11 +74,20 @@ def quantize_update(s, delta, draws):
 
 
 @triton.jit
+def root_of_noise(RULE: tl.constexpr, e):
+    """What noise is multiplied with besides its scale: sqrt(P), and 0 where the second moment is 0, as P is 1 / eps there."""
+    if second_moment_of(RULE) < 0:
+        return e.root
+    else:
+        return tl.where(e.states[second_moment_of(RULE)] == 0.0, 0.0, e.root)
+
+
+@triton.jit
 def scaled_noise(RULE: tl.constexpr, s, e, noise):
-    """Noise in the unit of its site; none where the second moment is 0, as P is 1 / eps there."""
+    """Noise in the unit of its site."""
     noise = noise * s.noise_scale
     if second_moment_of(RULE) >= 0:
-        noise = noise * tl.where(e.states[second_moment_of(RULE)] == 0.0, 0.0, e.root)
+        noise = noise * root_of_noise(RULE, e)
     return noise
 
 
@@ -99,8 +109,8 @@ def move_param(s, param, delta):
 
 
 @triton.jit
-def update(RULE: tl.constexpr, row, draws, noisy, e):
-    """The new values, in binary32. noisy: the tensor takes noise and noise_scale > 0."""
+def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
+    """The new values, in binary32. noisy: the tensor takes noise and noise_scale > 0. STORED: the parameter's storage type."""
     s = row.common
     g = unscale(s, e.grad)
     g = quantize_grad(s, g, draws)
@@ -118,8 +128,20 @@ def update(RULE: tl.constexpr, row, draws, noisy, e):
     displacement = delta
     delta = quantize_update(s, delta, draws)
     quantized = delta
-    if site_of(RULE) == "displacement":  # noqa: SIM102  # one condition is known when a kernel is compiled
-        if noisy:
-            delta = delta + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
+    ONTO_DELTA: tl.constexpr = site_of(RULE) == "displacement"
+    if ONTO_DELTA:  # noqa: SIM102  # two of the conditions are known when a kernel is compiled
+        if noisy:  # noqa: SIM102
+            if s.corrected_param == 0:
+                delta = delta + scaled_noise(RULE, s, e, draw_noise(s.noise, draws))
+    param = move_param(s, e.param, delta)
+    if ONTO_DELTA:  # noqa: SIM102
+        if noisy:  # noqa: SIM102
+            if s.corrected_param != 0:
+                mean, deviation = param, root_of_noise(RULE, e) * s.noise_scale
+                half = tl.zeros_like(mean).to(tl.uint32)
+                if STORED != FLOAT32:
+                    half = draw_halves(draws, PARAM_ROUNDING)
+                param = correct(STORED, mean, deviation, draw_noise(s.noise, draws), half)
+                delta = delta + (param - mean)
     states = finish(RULE, row.rule, delta, states)
-    return Element(move_param(s, e.param, delta), g, states, root, displacement, quantized)
+    return Element(param, g, states, root, displacement, quantized)

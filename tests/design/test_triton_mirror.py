@@ -15,14 +15,16 @@ from .test_mirror import ORDER, constant, cpp_functions, field_names, header, or
 
 FILES = list_files((".py",), ("triton_kernels",))
 QUANTIZE_NAMES = {name: name for name in ("one_if", "even_of", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
+NORMAL_NAMES = ("averages", "law_of", "gaussian", "uniform", "rademacher", "noise_value", "average")
 # Functions of csrc/core, by header, in their order there; what a mirror calls otherwise has another name on the right.
 SECTIONS: list[tuple[str, str, dict[str, str]]] = [
     ("philox.h", "draw.py", {"philox": "philox"}),
     ("draw.h", "draw.py", {name: name for name in ("group_part", "purpose_base", "purpose_part", "draw")}),
-    ("normal.h", "draw.py", {name: name for name in ("gaussian", "uniform", "rademacher", "noise_value")}),
+    ("normal.h", "draw.py", {name: name for name in NORMAL_NAMES}),
     ("quantize.h", "rounding.py", QUANTIZE_NAMES),
     ("round.h", "rounding.py", {"widen": "widen", "round_upper": "round_upper", "round": "round_to"}),
     ("root.h", "root.py", {"inverse_root": "inverse_root"}),
+    ("correct.h", "correct.py", {name: name for name in ("grid_of", "spacing_of", "correct_wide", "correct_narrow", "correct")}),
 ]  # fmt: skip
 
 
@@ -136,8 +138,10 @@ def test_the_constants() -> None:
         text = header(other)
         for name, value in re.findall(r"(\w+) = (\d+)", block_after(text, text.index(f"enum class {enum}"))):
             assert number(file, name.upper()) == int(value)
-    hexadecimal = re.compile(r"0x1\.[0-9a-f]+p-\d+")
-    assert sorted(hexadecimal.findall(draw)) == sorted(hexadecimal.findall(header("normal.h")))
+    hexadecimal = re.compile(r"0x1\.[0-9a-f]+p-\d+|0x1p-?\d+")
+    for file, other in (("draw.py", "normal.h"), ("correct.py", "correct.h")):
+        ours, theirs = hexadecimal.findall(read(f"triton_kernels/{file}")), hexadecimal.findall(header(other))
+        assert sorted(ours) == sorted(theirs), file
     storage = re.search(r"enum class Storage : int \{([^}]*)\}", header("round.h"))
     assert storage is not None
     for name, value in re.findall(r"(\w+) = (\d+)", storage[1]):

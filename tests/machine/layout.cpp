@@ -44,6 +44,7 @@ ql::Hyper make_hyper(const double* numbers, const int* choices) {
   h.update_rounding = static_cast<ql::GridRounding>(choices[2]);
   h.stochastic_param = choices[3] != 0;
   h.stochastic_state = choices[4] != 0;
+  h.corrected_param = choices[5] != 0;
   return h;
 }
 

@@ -22,7 +22,7 @@ RULE_FORMATS |= {"adam_amsgrad": RULE_FORMATS["adam"]}
 
 def make_rows(kernel: str, rows: Sequence[reference.Row]) -> Tensor:
     """The table of scalars."""
-    layout = struct.Struct(f"<{tables.NUMBERS.value}f3i2?2x{RULE_FORMATS[kernel]}2I")
+    layout = struct.Struct(f"<{tables.NUMBERS.value}f3i3?1x{RULE_FORMATS[kernel]}2I")
     packed = bytearray(layout.size * len(rows))
     for i, row in enumerate(rows):
         values = [getattr(row.common, name) for name in Scalars._fields]

@@ -13,6 +13,7 @@ pytest.importorskip("triton")
 from qlangevin import reference, reference_rules
 from qlangevin.backends import native_form
 from qlangevin.triton_kernels import tables
+from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.cases import RULE_ROWS
 from ..core.kernels import make_hyper, settings
@@ -22,6 +23,7 @@ from ..machine.tools import MissingToolError
 from .launching import make_rows
 
 CHUNK = tables.CHUNK.value
+FLAGS = [{name: name == one for name in Scalars._fields[13:]} for one in Scalars._fields[13:]]  # each of them alone
 
 
 def make_chunks(extents: list[tuple[int, int]]) -> list[list[int]]:
@@ -57,8 +59,8 @@ def test_rows_lie_in_memory_as_those_of_the_native_code(name: str) -> None:
         pytest.skip(str(error))
     rule, own = RULE_ROWS[name]
     changes = {"temperature": 0.3, "weight_decay": 0.1, "noise": "uniform", "grad_rounding": "dither", "grad_resolution": 64.0}
-    for number, stochastic in enumerate((False, True)):
-        h = settings(**own, **changes, update_rounding="floor", stochastic_param=stochastic, stochastic_state=not stochastic)
+    for number, flags in enumerate(FLAGS):
+        h = settings(**own, **changes, update_rounding="floor", **flags)
         row = reference.make_row(reference_rules.RULES[rule], h, 0.37, 2**32 - 1, 2**32 - 5)
         row = reference.replace(row, common=reference.replace(row.common, compensation=0.5))
         wanted = layout.make_row(rule, h, 0.37, 2**32 - 1, 2**32 - 5, 0.5)
@@ -135,8 +137,8 @@ def test_hypers_lie_in_memory_as_the_native_module_packs_them(name: str) -> None
         "compensation": 0.5,
     }
     changes |= {"grad_rounding": "dither", "grad_resolution": 64.0, "update_rounding": "floor", "update_resolution": 100.0}
-    for stochastic in (False, True):
-        h = settings(**own, **changes, noise="uniform", stochastic_param=stochastic, stochastic_state=not stochastic)
+    for flags in FLAGS:
+        h = settings(**own, **changes, noise="averaged_uniform", **flags)
         packed = tables.pack_hyper(h, reference_rules.RULES[rule].hypers)
         assert packed == gpu.pack_hypers([make_hyper(rule, h)]) and len(packed) == 8 * tables.HYPER_WORDS.value
 

@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from qlangevin import reference_numbers, reference_root
-from qlangevin.triton_kernels import draw, root, rounding
+from qlangevin import reference_correct, reference_numbers, reference_root
+from qlangevin.triton_kernels import correct, draw, root, rounding
 
 from ...core.cases import make_values
 from ...core.kernels import DTYPES, ROUNDING_CODES, bits_of, find_difference
@@ -61,6 +61,14 @@ def noise_kernel(words, results, KIND: tl.constexpr):
 def root_kernel(values, results):
     at = tl.arange(0, BLOCK)
     tl.store(results + at, root.inverse_root(tl.load(values + at)))
+
+
+@triton.jit
+def correct_kernel(means, scales, noises, halves, results, STORED: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    half = tl.load(halves + at).to(tl.uint32, bitcast=True)
+    result = correct.correct(STORED, tl.load(means + at), tl.load(scales + at), tl.load(noises + at), half)
+    tl.store(results + at, result)
 
 
 def draw_halves(seed: int) -> Tensor:
@@ -124,3 +132,16 @@ def test_inverse_roots(kind: str) -> None:
     values, got = make_numbers(kind), torch.empty(COUNT)
     root_kernel[(1,)](values, got)
     assert find_difference(got, reference_root.inverse_root(values)) is None
+
+
+@pytest.mark.parametrize("storage", CODES)
+@pytest.mark.parametrize("scale", [0.0, 1e-6, 0.3, 1.0, 40.0, float("inf")])
+@pytest.mark.parametrize("kind", ["patterns", "edges", "normal", "special", "subnormal"])
+def test_corrected_values(kind: str, scale: float, storage: str) -> None:
+    """The noise's scale goes with the spacing at the mean, and is the wide and the narrow one's alike."""
+    means, noises, halves = make_numbers(kind), make_values("normal", COUNT, "float32", 6), draw_halves(3)
+    of_one = {"float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}[storage]
+    scales, got = means.abs() * of_one * scale, torch.empty(COUNT)
+    correct_kernel[(1,)](means, scales, noises, halves, got, CODES[storage])
+    half = None if storage == "float32" else halves.long()
+    assert find_difference(got, reference_correct.correct(DTYPES[storage], means, scales, noises, half)) is None
