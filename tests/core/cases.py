@@ -17,7 +17,7 @@ from qlangevin import reference_rules
 from .kernels import DTYPES, INTEGERS, Job, Step, settings
 
 FULL = os.environ.get("QLANGEVIN_FULL") == "1"
-CASES = 20_000 if FULL else 2_000
+CASES = 20_000 if FULL else 2_400
 INFINITE = float("inf")
 
 # A rule, and values of its own hyper-parameters.

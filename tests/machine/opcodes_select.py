@@ -202,15 +202,17 @@ def zeros(i: Instruction) -> Action:
     return act
 
 
-@opcode("P2R")
+@opcode("P2R", "UP2UR")
 def bits_of_predicates(i: Instruction) -> Action:
     """The predicates that a mask names, each at the bit of its number, among the other bits of a register."""
     modifiers(i)
     destination, _, a, named = expect(i, 4)
     put, x, bits = write(i, destination), read(i, a), np.uint32(named.value)
+    is_uniform = i.opcode == "UP2UR"
 
     def act(w: Any, mask: Any) -> None:
-        packed = sum((w.p[k].astype(np.uint32) << np.uint32(k) for k in range(7)), np.zeros(1, np.uint32))
+        held = w.up if is_uniform else w.p
+        packed = sum((held[k].astype(np.uint32) << np.uint32(k) for k in range(7)), np.zeros(1, np.uint32))
         put(w, x(w) & ~bits | packed & bits, mask)
 
     return act

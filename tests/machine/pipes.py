@@ -30,7 +30,22 @@ PIPES: dict[str, tuple[str, ...]] = {
     "float": ("FADD", "FMUL", "FFMA", "HFMA2", "HADD2", "HMUL2"),
     # Once for a warp instead of once for each lane, beside the others; the issue slot is taken all the same.
     "uniform": (
-        *("UIADD3", "ULOP3", "USHF", "ULEA", "UISETP", "UFSETP", "USEL", "UMOV", "UIMAD", "UPLOP3", "ULDC", "LDCU", "UPRMT"),
+        *(
+            "UIADD3",
+            "ULOP3",
+            "USHF",
+            "ULEA",
+            "UISETP",
+            "UFSETP",
+            "USEL",
+            "UMOV",
+            "UIMAD",
+            "UPLOP3",
+            "UP2UR",
+            "ULDC",
+            "LDCU",
+            "UPRMT",
+        ),
         *("R2UR", "VOTEU", "S2UR", "UIMNMX", "UFLO", "UPOPC", "USGXT", "UBMSK"),
     ),
     # 16 lanes a cycle: square roots, reciprocals, conversions; binary64 (64 lanes) is counted here too.

@@ -18,7 +18,7 @@ WORDS = {
     "table": re.compile(r'^R(\d+) (-0x[0-9a-f]+)\s+\(\*"BRANCH_TARGETS .*"\*\)$'),
     "label": re.compile(r"^`\((.*)\)$"),
     "float": re.compile(r"^(-?\d+(?:\.\d*)?(?:e[-+]?\d+)?)$"),
-    "name": re.compile(r"^(SRZ|SR_[A-Z_.]+|B\d+|PR)$"),
+    "name": re.compile(r"^(SRZ|SR_[A-Z_.]+|B\d+|U?PR)$"),
 }
 
 

@@ -108,6 +108,12 @@ def test_predicates_are_kept_in_a_register() -> None:
     assert warp.p[:3, 0].tolist() == [True, False, False]
 
 
+def test_uniform_predicates_are_kept_in_a_uniform_register() -> None:
+    set_two = ("UISETP.EQ.AND UP0, UPT, URZ, URZ, UPT", "UISETP.NE.AND UP1, UPT, URZ, URZ, UPT")
+    warp = run(*set_two, "UMOV UR1, 0xf0", "UP2UR UR9, UPR, UR1, 0x1", "UP2UR UR8, UPR, UR1, 0x2")
+    assert [int(warp.ur[k, 0]) for k in (9, 8)] == [0xF1, 0xF0]
+
+
 def test_lanes_part_and_meet_again() -> None:
     code = (
         "S2R R1, SR_TID.X",
