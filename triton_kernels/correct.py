@@ -5,6 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .draw import GROUP, GROUPS
 from .root import inverse_root
 from .rounding import FLOAT32, bits_of, even_of, float_of, floor_of, magnitude, one_if, unit_of
 from .scalars import MINUS_ONE
@@ -84,3 +85,40 @@ def correct(STORED: tl.constexpr, mean, scale, noise, half):
         signed = tl.where(mean < 0.0, narrow * MINUS_ONE, narrow)
         corrected = tl.where(variance > 0.25, wide, signed) * spacing
         return tl.where(reach < MOST, corrected, mean + scale * noise)
+
+
+# --- a row of elements ------------------------------------------------------------------------------------------------
+
+
+@triton.jit
+def split_row(row):
+    """A row's elements by two of each group."""
+    lower, upper = tl.split(tl.permute(tl.reshape(row, (2, 2, 2, GROUPS)), (1, 2, 3, 0)))
+    first, second = tl.split(tl.permute(lower, (1, 2, 0)))
+    third, fourth = tl.split(tl.permute(upper, (1, 2, 0)))
+    return first, second, third, fourth
+
+
+@triton.jit
+def join_row(x):
+    """What split_row() split."""
+    lower, upper = tl.permute(tl.join(x[0], x[1]), (2, 0, 1)), tl.permute(tl.join(x[2], x[3]), (2, 0, 1))
+    return tl.reshape(tl.permute(tl.join(lower, upper), (3, 0, 1, 2)), (GROUP, GROUPS))
+
+
+@triton.jit
+def correct_row(STORED: tl.constexpr, mean, scale, noise, half, positive):
+    """As correct() does, two elements of a thread after another: all eight at once take more registers than there are.
+
+    positive: a number whose sign bit the compiler does not know to be 0, so that each two must wait for those before.
+    """
+    if STORED == FLOAT32:
+        return correct(STORED, mean, scale, noise, half)
+    else:
+        scales = split_row(float_of(tl.zeros_like(half) | bits_of(scale)))
+        means, noises, halves = split_row(mean), split_row(noise), split_row(half)
+        results = (correct(STORED, means[0], scales[0], noises[0], halves[0]),)
+        for k in tl.static_range(1, 4):
+            waiting = float_of(bits_of(means[k]) | (bits_of(results[k - 1]) & (bits_of(positive) >> 31)))
+            results = results + (correct(STORED, waiting, scales[k], noises[k], halves[k]),)  # noqa: RUF005  # no star in a tuple
+        return join_row(results)

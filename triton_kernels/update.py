@@ -7,7 +7,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from .correct import correct
+from .correct import correct_row
 from .draw import GRAD_QUANTIZER, PARAM_ROUNDING, UPDATE_QUANTIZER, draw_halves, draw_noise
 from .rounding import FLOAT32, OFF, draws_bits, quantize
 from .rules import accumulate, displace, finish, precondition, second_moment_of, site_of
@@ -141,7 +141,7 @@ def update(RULE: tl.constexpr, STORED: tl.constexpr, row, draws, noisy, e):
                 half = tl.zeros_like(mean).to(tl.uint32)
                 if STORED != FLOAT32:
                     half = draw_halves(draws, PARAM_ROUNDING)
-                param = correct(STORED, mean, deviation, draw_noise(s.noise, draws), half)
+                param = correct_row(STORED, mean, deviation, draw_noise(s.noise, draws), half, s.noise_scale)
                 delta = delta + (param - mean)
     states = finish(RULE, row.rule, delta, states)
     return Element(param, g, states, root, displacement, quantized)
