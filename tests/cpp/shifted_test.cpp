@@ -54,7 +54,7 @@ void check_loads(int shift) {
   const std::vector<Packed<T>> wanted = groups_of<T>(memory.row());
   for (int lane = 0; lane < kWarp; ++lane) {
     host_place.thread = lane;
-    const Packed<T> got = load_group<T>(memory.row() + lane * bytes, Move::shifted, {0, kGroup});
+    const Packed<T> got = load_group(T{}, memory.row() + lane * bytes, Move::shifted, {0, kGroup});
     CHECK_EQUAL(memcmp(&got, &wanted[static_cast<size_t>(lane)], sizeof(got)), 0);
   }
 }
@@ -90,7 +90,7 @@ void check_stores(int shift) {
       else
         invert(target, shift, original);
       host_place.thread = lane;
-      store_group<T>(target.row() + lane * bytes, groups[static_cast<size_t>(lane)], Move::shifted, {0, kGroup});
+      store_group(T{}, target.row() + lane * bytes, groups[static_cast<size_t>(lane)], Move::shifted, {0, kGroup});
       results[copy].push_back(target.bytes());
     }
   }
@@ -115,7 +115,7 @@ void check_rows(int shift) {
     host_place.thread = lane;
     for (int i = 0; i < kRows; ++i) {
       const int at = i * row + lane * bytes;
-      store_group<T>(memory.row() + at, load_group<T>(source.row() + at, Move::shifted, {}), Move::shifted, {});
+      store_group(T{}, memory.row() + at, load_group(T{}, source.row() + at, Move::shifted, {}), Move::shifted, {});
     }
   }
   CHECK_EQUAL(memcmp(memory.row(), source.row(), static_cast<size_t>(kRows * row)), 0);
@@ -139,14 +139,14 @@ void check_partial() {
       for (char& byte : exact) byte = static_cast<char>(words.next());
       const std::vector<char> wanted = exact;
       char* group = exact.data() - from * bytes;
-      const Packed<T> packed = load_group<T>(group, Move::partial, {from, to});
+      const Packed<T> packed = load_group(T{}, group, Move::partial, {from, to});
       for (int i = 0; i < kGroup; ++i) {
         typename T::Bits element{};
         if (i >= from && i < to) memcpy(&element, wanted.data() + (i - from) * bytes, sizeof(element));
         CHECK_EQUAL(packed.element(i), element);
       }
       for (char& byte : exact) byte = 0;
-      store_group<T>(group, packed, Move::partial, {from, to});
+      store_group(T{}, group, packed, Move::partial, {from, to});
       CHECK(exact == wanted);
     }
   }

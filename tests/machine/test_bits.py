@@ -151,5 +151,6 @@ def test_values_on_and_between_the_points_of_a_grid(binaries: Binaries, layout: 
         kernel = entry.kernel
         param, grad, *states = (DTYPES[name] for name in entry.storage)
         ties = torch.arange(-128, 128) / 128
-        jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), [torch.zeros(256, dtype=states[0])] * kernel.states, key=7)]
+        zeros = [torch.zeros(256, dtype=states[0]) for _ in range(kernel.states)]
+        jobs = [Job(torch.zeros(256, dtype=param), ties.to(grad), zeros, key=7)]
         assert check_step(layout, kernel, Step(kernel.rule, [h]), jobs, Placement()) == [], entry.title
