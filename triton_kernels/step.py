@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Draws, averages, draw_halves, draw_noise, group_part
+from .draw import GROUP, GROUPS, PARAM_ROUNDING, STATE_ROUNDING, Coordinates, Draws, averages, draw_halves, draw_noise, group_part
 from .launch import Call, launch
 from .memory import (
     ROW,
@@ -101,12 +101,16 @@ def round_stored(STORAGE: tl.constexpr, values, stochastic, draws, PURPOSE: tl.c
 
 
 @triton.jit
+def nought_of(here):
+    """0, which the compiler knows of no row: what it is added to is made in each, and fills no registers through all of them."""
+    return here.at.to(tl.uint32) // CHUNK
+
+
+@triton.jit
 def averages_in(RULE: tl.constexpr, s, here):
     """Whether a row's noise is averaged, None where the rule never does that."""
     if averages_noise(RULE):
-        # 0 in every row, which the compiler does not know: what another draw needs would fill registers through all rows.
-        late = here.at.to(tl.uint32) // CHUNK
-        return averages(s.noise + late.to(tl.int32))
+        return averages(s.noise + nought_of(here).to(tl.int32))
     else:
         return None
 
@@ -235,7 +239,10 @@ def step_kernel(chunks, tensors, grads, rows, found_inf, statistics, KERNEL: tl.
     lanes = (reach.block // GROUP).to(tl.uint32) + tl.arange(0, GROUPS).to(tl.uint32)
     for begin in range(reach.first & -ROW, reach.last, ROW):
         here = range_of(reach, begin, whole)
-        draws = Draws(at, group_part(at, lanes + here.at.to(tl.uint32) // GROUP), None, averages_in(RULE, s, here))
+        row_at = at
+        if statistics is not None:
+            row_at = Coordinates(at.key, at.step + nought_of(here), at.chain, at.group_high)
+        draws = Draws(row_at, group_part(row_at, lanes + here.at.to(tl.uint32) // GROUP), None, averages_in(RULE, s, here))
         if statistics is None:
             step_row(chunk, here, draws, KERNEL)
         else:
