@@ -127,12 +127,15 @@ def multiply_wide(i: Instruction, signed: bool) -> Action:
 
 
 def multiply_high(i: Instruction) -> Action:
-    """The upper half of an unsigned product and a 64-bit addend."""
+    """The upper half of a 64-bit product and a 64-bit addend."""
     destination, a, b, c = expect(i, 4)
-    if "U32" not in i.modifiers:
-        raise i.complain("an unknown upper half of a product")
     put, x, y, z = write(i, destination), read(i, a), read(i, b), read_pair(i, c)
-    return lambda w, mask: put(w, (x(w).astype(np.uint64) * y(w).astype(np.uint64) + z(w) >> SHIFT).astype(np.uint32), mask)
+    widen: Callable[[Words], Wide] = widen_unsigned if "U32" in i.modifiers else extend
+    return lambda w, mask: put(w, (widen(x(w)) * widen(y(w)) + z(w) >> SHIFT).astype(np.uint32), mask)
+
+
+def widen_unsigned(word: Words) -> Wide:
+    return word.astype(np.uint64)
 
 
 @opcode("SGXT", "USGXT")
