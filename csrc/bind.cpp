@@ -32,7 +32,8 @@ ql::cpu::Tensor tensor_of(const py::dict& facts) {
 std::unique_ptr<ql::cpu::Plan> make_plan(const std::string& rule, const std::vector<std::string>& storage,
                                          const py::list& tensors, const std::string& cpu) {
   if (storage.size() != 3) throw std::invalid_argument("storage names the types of param, grad and state");
-  ql::cpu::Description description{rule, cpu, storage_of(storage[0]), storage_of(storage[1]), storage_of(storage[2]), {}, {}, {}};
+  ql::cpu::Description description{rule, cpu, {storage_of(storage[0]), storage_of(storage[1]), storage_of(storage[2])},
+                                   {},   {},  {}};
   for (const py::handle item : tensors) {
     const auto facts = py::reinterpret_borrow<py::dict>(item);
     description.tensors.push_back(tensor_of(facts));

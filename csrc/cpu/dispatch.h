@@ -8,7 +8,7 @@
 
 namespace ql::cpu {
 
-using FindKernel = Kernel (*)(int rule, Storage param, Storage grad, Storage state);
+using FindKernel = Kernel (*)(int rule, StorageTypes types, bool observed);
 
 struct Path {
   std::string name;

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "../core/plan.h"
-#include "../core/round.h"
+#include "../core/storage.h"
 
 namespace ql::cpu {
 
@@ -27,6 +27,7 @@ struct Observer {
 };
 
 struct Launch {
+  StorageTypes types;
   const Tensor* tensors;
   const void* const* grads;    // one for each tensor
   const int32_t* row_of;       // the row of scalars of each tensor
@@ -42,11 +43,11 @@ using Kernel = void (*)(const Launch& launch, int64_t first, int64_t last);
 // The sum of squares of elements [first, last) of one block of core/norm.h; the first of them lies at `memory`.
 using SquareRange = double (*)(const void* memory, int64_t first, int64_t last);
 
-// The kernel of one rule (its index in AllRules) and three storage types; nullptr if there is none.
-Kernel find_portable(int rule, Storage param, Storage grad, Storage state);
-Kernel find_avx2(int rule, Storage param, Storage grad, Storage state);
-Kernel find_avx2_wide(int rule, Storage param, Storage grad, Storage state);  // 16 lanes on AVX2: tests the AVX-512 layout
-Kernel find_avx512(int rule, Storage param, Storage grad, Storage state);
+// The kernel of one rule (its index in AllRules), for steps that are observed or not; nullptr if no state is stored so.
+Kernel find_portable(int rule, StorageTypes types, bool observed);
+Kernel find_avx2(int rule, StorageTypes types, bool observed);
+Kernel find_avx2_wide(int rule, StorageTypes types, bool observed);  // 16 lanes on AVX2: tests the AVX-512 layout
+Kernel find_avx512(int rule, StorageTypes types, bool observed);
 
 SquareRange find_squares_portable(Storage type);
 SquareRange find_squares_avx2(Storage type);

@@ -84,8 +84,8 @@ Rows<Rule> make_rows(const Description& description, const StepInput& input) {
 
 std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, int threads) const {
   if (grads.size() != size()) throw std::invalid_argument("one gradient for each tensor is needed");
-  const SquareRange square = path_->find_squares(description_.grad);
-  const int64_t bytes = description_.grad == Storage::float32 ? 4 : 2;
+  const SquareRange square = path_->find_squares(description_.types.grad);
+  const int64_t bytes = description_.types.grad == Storage::float32 ? 4 : 2;
   std::vector<double> blocks(static_cast<size_t>(first_block_.back()));
   run_tasks(threads, static_cast<int64_t>(tasks_.size()) - 1, [&](int64_t task) {
     for (int64_t i = tasks_[static_cast<size_t>(task)]; i < tasks_[static_cast<size_t>(task) + 1]; ++i) {
@@ -109,13 +109,14 @@ std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, in
 }
 
 Plan::Plan(Description description)
-    : description_(std::move(description)), path_(&choose_path(description_.cpu)), kernel_(nullptr) {
+    : description_(std::move(description)), path_(&choose_path(description_.cpu)), kernel_(nullptr), observed_kernel_(nullptr) {
   const Description& d = description_;
   if (d.groups.size() != d.tensors.size() || d.steps.size() != d.tensors.size()) {
     throw std::invalid_argument("groups and steps must name each tensor once");
   }
   visit_rule(AllRules{}, d.rule, [&]<class Rule>(int index) {
-    kernel_ = path_->find(index, d.param, d.grad, d.state);
+    kernel_ = path_->find(index, d.types, false);
+    observed_kernel_ = path_->find(index, d.types, true);
     for (const Tensor& tensor : d.tensors) {
       const auto missing = std::count(tensor.states, tensor.states + Rule::states, nullptr);
       if (missing > 0 && tensor.size > 0) throw std::invalid_argument("a tensor lacks a state of rule '" + d.rule + "'");
@@ -157,15 +158,13 @@ void Plan::run(const StepInput& input, const Observer* observer) const {
   visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) {
     const Rows<Rule> made = make_rows<Rule>(description_, input);
     const float* compensations = input.compensations.empty() ? nullptr : input.compensations.data();
-    const Launch launch{description_.tensors.data(),
-                        input.grads.data(),
-                        made.row_of.data(),
-                        made.rows.data(),
-                        compensations,
-                        observer,
-                        chunks_.data()};
+    const Kernel kernel = observer == nullptr ? kernel_ : observed_kernel_;
+    const Launch launch{description_.types, description_.tensors.data(),
+                        input.grads.data(), made.row_of.data(),
+                        made.rows.data(),   compensations,
+                        observer,           chunks_.data()};
     run_tasks(input.threads, static_cast<int64_t>(tasks_.size()) - 1,
-              [&](int64_t task) { kernel_(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
+              [&](int64_t task) { kernel(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
   });
 }
 

@@ -11,7 +11,7 @@ namespace ql::cpu {
 
 struct Description {
   std::string rule, cpu;
-  Storage param, grad, state;
+  StorageTypes types;
   std::vector<Tensor> tensors;
   std::vector<int32_t> groups;  // the group of each tensor
   std::vector<int64_t*> steps;  // the step counter of each tensor
@@ -59,7 +59,7 @@ class Plan {
 
   Description description_;
   const Path* path_;
-  Kernel kernel_;
+  Kernel kernel_, observed_kernel_;
   std::vector<Chunk> chunks_;
   std::vector<int64_t> tasks_;
   std::vector<int64_t> first_block_;  // of each tensor among all blocks of core/norm.h, and the number of blocks last

@@ -12,14 +12,14 @@ namespace ql::cpu {
 
 static_assert(kMaxStateTensors == kMaxStates);
 
-template <class Rule, class P, class S>
-QL_HD Reads list_reads(const Scalars& s, bool noisy) {
+template <class Rule, class P, class G, class S>
+QL_HD Reads list_reads(const StoredAs<P, G, S>& types, const Scalars& s, bool noisy) {
   Reads reads{};
   reads.noise = noisy;
-  reads.slots[kParam] = sizeof(typename P::Bits) == 2 && s.stochastic_param;
+  reads.slots[kParam] = bytes_of(types.param) == 2 && s.stochastic_param;
   reads.slots[kGrad] = draws(s.grad_rounding);
   reads.slots[kUpdate] = draws(s.update_rounding);
-  for (int k = 0; k < Rule::states; ++k) reads.slots[kState + k] = sizeof(typename S::Bits) == 2 && s.stochastic_state;
+  for (int k = 0; k < Rule::states; ++k) reads.slots[kState + k] = bytes_of(types.state) == 2 && s.stochastic_state;
   return reads;
 }
 
@@ -41,22 +41,20 @@ QL_HD Random<L> load_random(const Reads& reads, const Bits<L>& bits, int vector)
 }
 
 template <class L, class T>
-QL_HD typename L::F load(const typename T::Bits* memory, int vector) {
-  if constexpr (sizeof(typename T::Bits) == 4)
-    return widen<L>(T{}, L::load_words(memory, vector));
-  else
-    return widen<L>(T{}, L::load_halves(reinterpret_cast<const uint32_t*>(memory), vector));
+QL_HD typename L::F load(T type, const char* memory, int vector) {
+  const auto* words = reinterpret_cast<const uint32_t*>(memory);
+  return widen<L>(type, bytes_of(type) == 4 ? L::load_words(words, vector) : L::load_halves(words, vector));
 }
 
 // Returns the value as stored.
 template <class L, class T>
-QL_HD typename L::F store(typename T::Bits* memory, int vector, typename L::F value, bool stochastic, typename L::U half) {
-  const typename L::U pattern = round<L>(T{}, value, stochastic, half);
-  if constexpr (sizeof(typename T::Bits) == 4)
-    L::store_words(memory, vector, pattern);
+QL_HD typename L::F store(T type, char* memory, int vector, typename L::F value, bool stochastic, typename L::U half) {
+  const typename L::U pattern = round<L>(type, value, stochastic, half);
+  if (bytes_of(type) == 4)
+    L::store_words(reinterpret_cast<uint32_t*>(memory), vector, pattern);
   else
-    L::store_halves(memory, vector, pattern);
-  return widen<L>(T{}, pattern);
+    L::store_halves(reinterpret_cast<uint16_t*>(memory), vector, pattern);
+  return widen<L>(type, pattern);
 }
 
 // What one pass over a chunk does besides the row's scalars.
@@ -65,12 +63,13 @@ struct Pass {
   Reads reads;
 };
 
-// Where a tile's values lie.
+// Where a block's values lie, and what they are stored as.
 template <class P, class G, class S>
 struct Memory {
-  typename P::Bits* param;
-  const typename G::Bits* grad;
-  typename S::Bits* states[kMaxStates];
+  StoredAs<P, G, S> types;
+  char* param;
+  const char* grad;
+  char* states[kMaxStates];
 };
 
 template <bool stores, class L, class Rule, class P, class G, class S, bool observed>
@@ -80,15 +79,16 @@ QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bit
   for (int v = 0; v < kBlock<L> / L::width; ++v) {
     const Random<L> random = load_random<L, Rule>(pass.reads, bits, v);
     Element<L, Rule> e;
-    e.param = load<L, P>(at.param, v);
-    e.grad = load<L, G>(at.grad, v);
-    for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L, S>(at.states[k], v);
+    e.param = load<L>(at.types.param, at.param, v);
+    e.grad = load<L>(at.types.grad, at.grad, v);
+    for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L>(at.types.state, at.states[k], v);
     const typename L::F old = e.param;
     typename L::F stored = old;
-    update<L, Rule>(row, pass.noisy, P{}, random, e);
+    update<L, Rule>(row, pass.noisy, at.types.param, random, e);
     if constexpr (stores) {
-      if (s.lr != 0.0f) stored = store<L, P>(at.param, v, e.param, s.stochastic_param, random.param);
-      for (int k = 0; k < Rule::states; ++k) store<L, S>(at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
+      if (s.lr != 0.0f) stored = store<L>(at.types.param, at.param, v, e.param, s.stochastic_param, random.param);
+      for (int k = 0; k < Rule::states; ++k)
+        store<L>(at.types.state, at.states[k], v, e.states[k], s.stochastic_state, random.state[k]);
     }
     if constexpr (observed) {
       const typename L::F noise = moving_noise<L, Rule>(row, e, random.noise);
@@ -100,35 +100,40 @@ QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bit
 // A block that reaches over the chunk's ends: its elements [from, to) go through buffers of a whole block.
 template <class L, class Rule, class P, class G, class S>
 struct Edge {
-  typename P::Bits param[kBlock<L>];
-  typename G::Bits grad[kBlock<L>];
-  typename S::Bits states[Rule::states > 0 ? Rule::states : 1][kBlock<L>];
+  static constexpr size_t kBytes = 4 * kBlock<L>;
+  char param[kBytes], grad[kBytes], states[Rule::states > 0 ? Rule::states : 1][kBytes];
 
   [[gnu::noinline]] Memory<P, G, S> load(const Memory<P, G, S>& at, int64_t from, int64_t to) {
     *this = {};
-    const size_t count = static_cast<size_t>(to - from);
-    memcpy(param + from, at.param + from, count * sizeof(*param));
-    memcpy(grad + from, at.grad + from, count * sizeof(*grad));
-    Memory<P, G, S> inside{param, grad, {}};
+    const auto copy = [&](char* inside, const char* memory, size_t width) {
+      memcpy(inside + static_cast<size_t>(from) * width, memory + from * static_cast<int64_t>(width),
+             static_cast<size_t>(to - from) * width);
+    };
+    copy(param, at.param, bytes_of(at.types.param));
+    copy(grad, at.grad, bytes_of(at.types.grad));
+    Memory<P, G, S> inside{at.types, param, grad, {}};
     for (int k = 0; k < Rule::states; ++k) {
-      memcpy(states[k] + from, at.states[k] + from, count * sizeof(*states[k]));
+      copy(states[k], at.states[k], bytes_of(at.types.state));
       inside.states[k] = states[k];
     }
     return inside;
   }
   [[gnu::noinline]] void store(const Memory<P, G, S>& at, int64_t from, int64_t to) const {
-    const size_t count = static_cast<size_t>(to - from);
-    memcpy(at.param + from, param + from, count * sizeof(*param));
-    for (int k = 0; k < Rule::states; ++k) memcpy(at.states[k] + from, states[k] + from, count * sizeof(*states[k]));
+    const auto copy = [&](char* memory, const char* inside, size_t width) {
+      memcpy(memory + from * static_cast<int64_t>(width), inside + static_cast<size_t>(from) * width,
+             static_cast<size_t>(to - from) * width);
+    };
+    copy(at.param, param, bytes_of(at.types.param));
+    for (int k = 0; k < Rule::states; ++k) copy(at.states[k], states[k], bytes_of(at.types.state));
   }
 };
 
 template <class Rule, class P, class G, class S>
-QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t element) {
-  Memory<P, G, S> at{};
-  at.param = static_cast<typename P::Bits*>(tensor.param) + element;
-  at.grad = static_cast<const typename G::Bits*>(grad) + element;
-  for (int k = 0; k < Rule::states; ++k) at.states[k] = static_cast<typename S::Bits*>(tensor.states[k]) + element;
+QL_HD Memory<P, G, S> memory_at(const StoredAs<P, G, S>& types, const Tensor& tensor, const void* grad, int64_t element) {
+  const auto shift = [&](auto* memory, auto type) { return memory + element * static_cast<int64_t>(bytes_of(type)); };
+  Memory<P, G, S> at{
+      types, shift(static_cast<char*>(tensor.param), types.param), shift(static_cast<const char*>(grad), types.grad), {}};
+  for (int k = 0; k < Rule::states; ++k) at.states[k] = shift(static_cast<char*>(tensor.states[k]), types.state);
   return at;
 }
 
@@ -138,10 +143,10 @@ QL_HD Memory<P, G, S> memory_at(const Tensor& tensor, const void* grad, int64_t 
 // only looked at, ahead of being taken.
 enum class Kind { any, plain, langevin, observed, ahead };
 
-template <class Rule, class P, class S>
-QL_HD Kind kind_of(const Scalars& s, bool noisy) {
-  const Reads reads = list_reads<Rule, P, S>(s, noisy);
-  constexpr bool half_param = sizeof(typename P::Bits) == 2, half_state = Rule::states > 0 && sizeof(typename S::Bits) == 2;
+template <class Rule, class P, class G, class S>
+QL_HD Kind kind_of(const StoredAs<P, G, S>& types, const Scalars& s, bool noisy) {
+  const Reads reads = list_reads<Rule>(types, s, noisy);
+  const bool half_param = bytes_of(types.param) == 2, half_state = Rule::states > 0 && bytes_of(types.state) == 2;
   if (s.grad_rounding != GridRounding::off || s.corrected_param) return Kind::any;
   if (noisy && reads.slots[kParam] == half_param && reads.slots[kState] == half_state) return Kind::langevin;
   const bool random = noisy || reads.slots[kParam] || reads.slots[kState];
@@ -170,9 +175,9 @@ QL_HD bool is_noisy(const Launch& launch, const Chunk& chunk, const Scalars& s) 
 }
 
 // Which draws a pass needs.
-template <class Rule, class P, class S>
-QL_HD Pass plan_pass(const Scalars& s, bool noisy, bool stores) {
-  Pass pass{noisy, list_reads<Rule, P, S>(s, noisy)};
+template <class Rule, class P, class G, class S>
+QL_HD Pass plan_pass(const StoredAs<P, G, S>& types, const Scalars& s, bool noisy, bool stores) {
+  Pass pass{noisy, list_reads<Rule>(types, s, noisy)};
   if (!stores) {  // what comes after the displacement is not looked at
     pass.noisy = pass.reads.noise = noisy && Rule::site == NoiseSite::velocity;
     pass.reads.slots[kParam] = pass.reads.slots[kUpdate] = false;
@@ -190,18 +195,19 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
   s.compensation = launch.compensations && stores ? launch.compensations[chunk.tensor] : 0.0f;
   bool noisy = is_noisy(launch, chunk, s);
   assume<kind>(s, noisy);
-  const Pass pass = plan_pass<Rule, P, S>(s, noisy, stores);
+  const StoredAs<P, G, S> types(launch.types);
+  const Pass pass = plan_pass<Rule>(types, s, noisy, stores);
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
   const Draws<L> draws(at, s.noise, static_cast<uint32_t>(first / kGroup >> 32), pass.reads, bits);
   Edge<L, Rule, P, G, S> edge;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy,
-                        sizeof(typename P::Bits) == 2 && s.lr != 0.0f};
+                        bytes_of(types.param) == 2 && s.lr != 0.0f};
   Observation<L, observed> observation(launch, chunk, first, watched);
   for (int64_t block = first / kBlock<L> * kBlock<L>; block < last; block += kBlock<L>) {
     if (draws.any()) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
-    const Memory<P, G, S> memory = memory_at<Rule, P, G, S>(tensor, launch.grads[chunk.tensor], block - tensor.offset);
+    const Memory<P, G, S> memory = memory_at<Rule>(types, tensor, launch.grads[chunk.tensor], block - tensor.offset);
     const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
     const bool partial = to - from < kBlock<L>;
     observation.begin(block, static_cast<int>(from), static_cast<int>(to));
@@ -211,59 +217,68 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
   }
 }
 
-template <class L, class Rule, class P, class G, class S>
-void step_chunks(const Launch& launch, int64_t first, int64_t last) {
-  constexpr bool usual = L::width >= 8 && std::is_same_v<P, G>;  // only these have kinds of their own: they take time to build
+// Most steps are not observed, and torch wants gradients of their parameter's type: their kernels know all types.
+template <class L, class Rule, class P, class S>
+void step_typed(const Launch& launch, int64_t first, int64_t last) {
+  const StoredAs<P, P, S> types(launch.types);
   for (int64_t i = first; i < last; ++i) {
     const Chunk& chunk = launch.chunks[i];
-    const Scalars& s = row_at<Rule>(launch, chunk).common;
-    Kind kind = usual ? kind_of<Rule, P, S>(s, is_noisy(launch, chunk, s)) : Kind::any;
-    if (kind == Kind::langevin && launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f) kind = Kind::any;
-    if (launch.observer != nullptr) kind = launch.observer->stores ? Kind::observed : Kind::ahead;
-    if (kind == Kind::observed) step_chunk<Kind::observed, L, Rule, P, G, S>(launch, chunk);
-    if (kind == Kind::ahead) step_chunk<Kind::ahead, L, Rule, P, G, S>(launch, chunk);
-    if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, G, S>(launch, chunk);
-    if constexpr (usual) {
-      if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, G, S>(launch, chunk);
-      if (kind == Kind::langevin) step_chunk<Kind::langevin, L, Rule, P, G, S>(launch, chunk);
+    Kind kind = Kind::any;
+    if constexpr (L::width >= 8) {
+      const Scalars& s = row_at<Rule>(launch, chunk).common;
+      kind = kind_of<Rule>(types, s, is_noisy(launch, chunk, s));
+      const bool compensates = launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f;
+      if (kind == Kind::langevin && compensates) kind = Kind::any;
+      if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, P, S>(launch, chunk);
+      if (kind == Kind::langevin) step_chunk<Kind::langevin, L, Rule, P, P, S>(launch, chunk);
     }
+    if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, P, S>(launch, chunk);
   }
 }
 
-template <class L, class Rule, class P, class G>
-Kernel find_state(Storage state) {
-  if (Rule::states == 0 || state == Storage::float32) return step_chunks<L, Rule, P, G, Float32>;
-  if constexpr (Rule::states > 0) {
-    if (state == Storage::bfloat16) return step_chunks<L, Rule, P, G, BFloat16>;
-  }
-  return nullptr;
-}
-
-template <class L, class Rule, class P>
-Kernel find_grad(Storage grad, Storage state) {
-  if (grad == Storage::float32) return find_state<L, Rule, P, Float32>(state);
-  if (grad == Storage::bfloat16) return find_state<L, Rule, P, BFloat16>(state);
-  return find_state<L, Rule, P, Float16>(state);
+// All other steps read the types from their launch.
+template <Kind kind, class L, class Rule>
+void step_any(const Launch& launch, int64_t first, int64_t last) {
+  for (int64_t i = first; i < last; ++i) step_chunk<kind, L, Rule, AnyStorage, AnyStorage, AnyState>(launch, launch.chunks[i]);
 }
 
 template <class L, class Rule>
-Kernel find_param(Storage param, Storage grad, Storage state) {
-  if (param == Storage::float32) return find_grad<L, Rule, Float32>(grad, state);
-  if (param == Storage::bfloat16) return find_grad<L, Rule, BFloat16>(grad, state);
-  return find_grad<L, Rule, Float16>(grad, state);
+void step_observed(const Launch& launch, int64_t first, int64_t last) {
+  if (launch.observer->stores)
+    step_any<Kind::observed, L, Rule>(launch, first, last);
+  else
+    step_any<Kind::ahead, L, Rule>(launch, first, last);
+}
+
+template <class L, class Rule, class P>
+Kernel find_typed(Storage state) {
+  if constexpr (Rule::states > 0) {
+    if (state == Storage::bfloat16) return step_typed<L, Rule, P, BFloat16>;
+  }
+  return step_typed<L, Rule, P, Float32>;
+}
+
+template <class L, class Rule>
+Kernel find_kernel_of(StorageTypes types, bool observed) {
+  if (Rule::states > 0 && types.state == Storage::float16) return nullptr;
+  if (observed) return step_observed<L, Rule>;
+  if (types.param != types.grad) return step_any<Kind::any, L, Rule>;
+  if (types.param == Storage::float32) return find_typed<L, Rule, Float32>(types.state);
+  if (types.param == Storage::bfloat16) return find_typed<L, Rule, BFloat16>(types.state);
+  return find_typed<L, Rule, Float16>(types.state);
 }
 
 template <class L, class... Rules>
-Kernel find_rule(RuleList<Rules...>, int rule, Storage param, Storage grad, Storage state) {
+Kernel find_rule(RuleList<Rules...>, int rule, StorageTypes types, bool observed) {
   Kernel found = nullptr;
   int index = 0;
-  ((index++ == rule ? void(found = find_param<L, typename Rules::Kernel>(param, grad, state)) : void()), ...);
+  ((index++ == rule ? void(found = find_kernel_of<L, typename Rules::Kernel>(types, observed)) : void()), ...);
   return found;
 }
 
 template <class L>
-Kernel find_kernel(int rule, Storage param, Storage grad, Storage state) {
-  return find_rule<L>(AllRules{}, rule, param, grad, state);
+Kernel find_kernel(int rule, StorageTypes types, bool observed) {
+  return find_rule<L>(AllRules{}, rule, types, observed);
 }
 
 }  // namespace ql::cpu

@@ -4,8 +4,8 @@ namespace ql::cpu {
 
 struct Avx2 {};
 
-Kernel find_avx2(int rule, Storage param, Storage grad, Storage state) {
-  return find_kernel<VectorLanes<8, Avx2>>(rule, param, grad, state);
+Kernel find_avx2(int rule, StorageTypes types, bool observed) {
+  return find_kernel<VectorLanes<8, Avx2>>(rule, types, observed);
 }
 
 SquareRange find_squares_avx2(Storage type) {

@@ -4,8 +4,8 @@ namespace ql::cpu {
 
 struct Avx2Wide {};
 
-Kernel find_avx2_wide(int rule, Storage param, Storage grad, Storage state) {
-  return find_kernel<VectorLanes<16, Avx2Wide>>(rule, param, grad, state);
+Kernel find_avx2_wide(int rule, StorageTypes types, bool observed) {
+  return find_kernel<VectorLanes<16, Avx2Wide>>(rule, types, observed);
 }
 
 SquareRange find_squares_avx2_wide(Storage type) {

@@ -4,8 +4,8 @@ namespace ql::cpu {
 
 struct Avx512 {};
 
-Kernel find_avx512(int rule, Storage param, Storage grad, Storage state) {
-  return find_kernel<VectorLanes<16, Avx512>>(rule, param, grad, state);
+Kernel find_avx512(int rule, StorageTypes types, bool observed) {
+  return find_kernel<VectorLanes<16, Avx512>>(rule, types, observed);
 }
 
 SquareRange find_squares_avx512(Storage type) {

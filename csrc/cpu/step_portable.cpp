@@ -4,8 +4,8 @@ namespace ql::cpu {
 
 struct Portable {};
 
-Kernel find_portable(int rule, Storage param, Storage grad, Storage state) {
-  return find_kernel<VectorLanes<4, Portable>>(rule, param, grad, state);
+Kernel find_portable(int rule, StorageTypes types, bool observed) {
+  return find_kernel<VectorLanes<4, Portable>>(rule, types, observed);
 }
 
 SquareRange find_squares_portable(Storage type) {

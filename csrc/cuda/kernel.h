@@ -6,6 +6,7 @@
 
 #include "../core/rules.h"
 #include "../core/statistics.h"
+#include "../core/storage.h"
 #include "../core/update.h"
 
 namespace ql::cuda {
@@ -24,11 +25,6 @@ struct Tensor {
 struct Task {
   int32_t tensor;
   uint32_t block;
-};
-
-// What the tensors of a launch are stored as.
-struct StorageTypes {
-  Storage param, grad, state;
 };
 
 constexpr int kInlineBytes = 3840;

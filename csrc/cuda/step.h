@@ -55,17 +55,6 @@ QL_HD void update_group(const Row<Rule>& row, bool bare_row, bool noisy, P store
   update<GroupLanes, Rule>(bare, noisy, stored, random, e);
 }
 
-// What parameter, gradient and states are stored as.
-template <class P, class G, class S>
-struct StoredAs {
-  P param;
-  G grad;
-  S state;
-
-  QL_HD explicit StoredAs(const StorageTypes& types)
-      : param(type_of<P>(types.param)), grad(type_of<G>(types.grad)), state(type_of<S>(types.state)) {}
-};
-
 // A group as it was loaded.
 template <class Rule, class P, class G, class S>
 struct Loaded {

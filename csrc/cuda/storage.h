@@ -1,56 +1,15 @@
-// Storage types as values: the types that a kernel was compiled for, which hold nothing, or one of several, which its launch
-// names. Then each load, store and conversion is behind a branch that the whole launch takes alike; the bits are the same.
+// Groups of elements of a type that the launch names (core/storage.h).
 #pragma once
 
-#include "../core/correct.h"
+#include "../core/storage.h"
 #include "memory.h"
 
 namespace ql::cuda {
-
-// One of these types; a value that is none of them stands for the last.
-template <class... Types>
-struct OneOf {
-  Storage value;
-};
-
-using AnyStorage = OneOf<Float32, BFloat16, Float16>;
-using AnyState = OneOf<Float32, BFloat16>;
-
-// What use() gives for the type that it is.
-template <class T, class... Others, class Use>
-QL_HD auto with_type(OneOf<T, Others...> type, const Use& use) {
-  if constexpr (sizeof...(Others) > 0) {
-    if (type.value != T::value) return with_type(OneOf<Others...>{type.value}, use);
-  }
-  return use(T{});
-}
 
 // What is moved has a width only: that of binary32, or else of the others.
 template <class... Types, class Use>
 QL_HD auto with_width(OneOf<Types...> type, const Use& use) {
   return with_type(OneOf<Float32, BFloat16>{type.value}, use);
-}
-
-// The type that a value names, as far as the compiler does not know it.
-template <class T>
-QL_HD T type_of(Storage value) {
-  if constexpr (std::is_empty_v<T>)
-    return {};
-  else
-    return {value};
-}
-
-template <class T>
-QL_HD uint32_t bytes_of(T) {
-  return sizeof(typename T::Bits);
-}
-template <class... Types>
-QL_HD uint32_t bytes_of(OneOf<Types...> type) {
-  return type.value == Storage::float32 ? 4 : 2;
-}
-template <class T>
-QL_HD uint32_t bytes_of(T type, uint32_t elements) {
-  return elements * bytes_of(type);
 }
 
 // A group of any type, as it lies in memory; one of 16 bits an element fills the first quad.
@@ -97,11 +56,6 @@ QL_HD auto pack(OneOf<Types...> type, const Eight<float>& values) {
 template <class... Types>
 QL_HD auto pack(OneOf<Types...> type, const Eight<float>& values, const Eight<uint32_t>& half) {
   return with_type(type, [&](auto known) { return Packed<OneOf<Types...>>(pack(known, values, half)); });
-}
-
-template <class... Types>
-QL_HD Grid grid_of(OneOf<Types...> type) {
-  return with_type(type, [](auto known) { return ql::grid_of(known); });
 }
 
 }  // namespace ql::cuda
