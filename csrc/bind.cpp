@@ -103,8 +103,9 @@ ql::Hyper make_hyper(const py::dict& values) {
   h.grad_rounding = static_cast<ql::GridRounding>(values["grad_rounding"].cast<int>());
   h.update_rounding = static_cast<ql::GridRounding>(values["update_rounding"].cast<int>());
   h.stochastic_param = values["stochastic_param"].cast<bool>();
-  h.corrected_param = values["corrected_param"].cast<bool>();
   h.stochastic_state = values["stochastic_state"].cast<bool>();
+  h.corrected_param = values["corrected_param"].cast<bool>();
+  h.grad_blocks = values["grad_blocks"].cast<bool>();
   return h;
 }
 

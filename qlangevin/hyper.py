@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from .errors import HyperparameterError
+from .fields import Choice, Flag, Number, OptionalGradGrid, OptionalGrid, OptionalNames, Word
 from .quantizers import (
-    DEPENDENT,
     LARGEST_EXPONENT,
     NOISE,
     SMALLEST,
     AdaptiveResolution,
     CalibratedResolution,
-    Compensation,
     Grid,
     check_integer,
 )
-from .scalar_values import LARGEST, as_number, is_schedule
+from .scalar_values import as_number, is_schedule
 from .thermostat import calibrated_resolution, check_law, quantizer_temperature
 
 NOISES = ("gaussian", "uniform", "rademacher")
@@ -28,130 +25,6 @@ INTEGRATORS = ("euler", "leimkuhler_matthews")
 EXPONENT = "resolution_exponent"  # where a group keeps how far its AdaptiveResolution is
 STORAGE_ROUNDINGS = ("auto", "stochastic", "nearest")
 CORRECTED = "variance_corrected"
-
-
-@dataclass(frozen=True)
-class Number:
-    """A number in [low, high), or (low, high) if `open_low`; a schedule if `scheduled`; a 0-dim tensor always."""
-
-    low: float = 0.0
-    high: float = math.inf
-    open_low: bool = False
-    scheduled: bool = False
-    optional: bool = False
-
-    def read(self, name: str, value: Any, step: int) -> float | None:
-        """The number at `step`."""
-        if value is None and self.optional:
-            return None
-        when = ""
-        if self.scheduled and is_schedule(value):
-            value, when = value(step), f" at step {step}"
-        number = as_number(value)
-        above = number is not None and (number > self.low if self.open_low else number >= self.low)
-        if number is None or not above or not number < self.high:
-            kind = "a number or a schedule" if self.scheduled else "a number"
-            interval = f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g})"
-            raise HyperparameterError(f"{name} must be {kind} in {interval}, got {value!r}{when}")
-        if number > LARGEST:
-            raise HyperparameterError(f"{name} must be at most {LARGEST:g}, the largest binary32 number, got {value!r}{when}")
-        return number
-
-
-@dataclass(frozen=True)
-class Betas:
-    """A pair of numbers in [0, 1)."""
-
-    def read(self, name: str, value: Any, step: int) -> tuple[float, float]:
-        """Both."""
-        if not isinstance(value, tuple | list) or len(value) != 2:
-            raise HyperparameterError(f"{name} must be a pair of numbers in [0, 1), got {value!r}")
-        first, second = (Number(high=1.0).read(f"{name}[{i}]", one, step) for i, one in enumerate(value))
-        assert first is not None and second is not None
-        return first, second
-
-
-@dataclass(frozen=True)
-class Flag:
-    """True or False."""
-
-    def read(self, name: str, value: Any, step: int) -> bool:
-        """The flag."""
-        if not isinstance(value, bool):
-            raise HyperparameterError(f"{name} must be True or False, got {value!r}")
-        return value
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of a few names."""
-
-    names: tuple[str, ...]
-
-    def read(self, name: str, value: Any, step: int) -> str:
-        """The name."""
-        if not isinstance(value, str) or value not in self.names:
-            raise HyperparameterError(f"{name} must be one of {', '.join(self.names)}, got {value!r}")
-        return value
-
-
-@dataclass(frozen=True)
-class Word:
-    """An integer of `bits` bits."""
-
-    bits: int
-
-    def read(self, name: str, value: Any, step: int) -> int:
-        """The integer."""
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**self.bits:
-            raise HyperparameterError(f"{name} must be an integer in [0, 2^{self.bits}), got {value!r}")
-        return value
-
-
-@dataclass(frozen=True)
-class OptionalGrid:
-    """A Grid, or None for no quantization; `of_update` if it may be one that knows the displacement or is a thermostat."""
-
-    of_update: bool = False
-
-    def read(self, name: str, value: Any, step: int) -> tuple[str, Any]:
-        """(rounding, resolution); one of quantizers.DEPENDENT stays as it is."""
-        if value is None:
-            return "off", math.inf
-        if not isinstance(value, Grid):
-            raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Grid or None, got {value!r}")
-        if not self.of_update and (value.rounding == NOISE or isinstance(value.resolution, DEPENDENT)):
-            raise HyperparameterError(f"{name} must be a Grid of its own resolution, that rounds; got {value!r}")
-        try:
-            return value.rounding, value.resolution_at(step)
-        except HyperparameterError as error:
-            raise HyperparameterError(f"{name}: {error}") from None
-
-
-@dataclass(frozen=True)
-class OptionalCompensation:
-    """A Compensation, or None for none."""
-
-    def read(self, name: str, value: Any, step: int) -> tuple[str, float]:
-        """(norm, s): of which displacements the norm is, and how long the term is over lr."""
-        if value is None:
-            return "tensor", 0.0
-        if not isinstance(value, Compensation):
-            raise HyperparameterError(f"{name} must be a qlangevin.quantizers.Compensation or None, got {value!r}")
-        return value.norm, value(step)
-
-
-@dataclass(frozen=True)
-class OptionalNames:
-    """Names of parameters, or None for all of them."""
-
-    def read(self, name: str, value: Any, step: int) -> tuple[str, ...] | None:
-        """The names."""
-        if value is None:
-            return None
-        if not isinstance(value, tuple | list) or not all(isinstance(one, str) for one in value):
-            raise HyperparameterError(f"{name} must be a list of parameter names, or None for all, got {value!r}")
-        return tuple(value)
 
 
 # What every optimizer has; the fields of its rules stand in its class.
@@ -165,7 +38,7 @@ FIELDS: dict[str, Any] = {
     "noise_on": OptionalNames(),
     "param_rounding": Choice((*STORAGE_ROUNDINGS, CORRECTED)),
     "state_rounding": Choice(STORAGE_ROUNDINGS),
-    "grad_quantizer": OptionalGrid(),
+    "grad_quantizer": OptionalGradGrid(),
     "update_quantizer": OptionalGrid(of_update=True),
     "max_grad_norm": Number(open_low=True, optional=True),
     "seed": Word(64),
@@ -206,7 +79,7 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
         values["noise"] = AVERAGED + values["noise"]
     if "betas" in values:
         values["beta1"], values["beta2"] = values.pop("betas")
-    values["grad_rounding"], values["grad_resolution"] = values.pop("grad_quantizer")
+    values["grad_rounding"], values["grad_resolution"], values["grad_blocks"] = values.pop("grad_quantizer")
     values["update_rounding"], values["update_resolution"] = values.pop("update_quantizer")
     values["compensation_norm"], share = values.pop("compensation", ("tensor", 0.0))
     values["compensation"], values["compensation_length"] = share, share * values["lr"]

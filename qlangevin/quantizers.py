@@ -248,3 +248,37 @@ class Grid:
         if number is None or not number >= SMALLEST:
             raise HyperparameterError(f"resolution must be a number in [2^-126, inf], got {value!r} at step {step}")
         return number
+
+
+@dataclass(frozen=True)
+class BlockGrid:
+    """Rounds gradients to a grid for each block of 128 elements, made by the largest magnitude in it.
+
+    With a that magnitude, the spacing is ``2^(floor(log2 a) + 2 - bits)``, at least 2^-126: gradients are a power of two times
+    integers of at most ``2^(bits - 1)``, whatever their size, where a fixed Grid fits the gradients of few layers and few steps.
+    A block has the elements whose index in the unsharded tensor, as it lies in memory, has the same quotient by 128; a shard
+    that ends inside a block knows its part of it. Gradients are scaled (unscaled, clipped) before. A block with Inf or NaN has
+    the grid of the largest binary32 numbers, Inf and NaN pass.
+
+    Args:
+        bits: an integer in [3, 23]; 8 keeps 64 to 127 points on either side of 0.
+        rounding: "nearest", "stochastic" (unbiased), "floor" or "dither", as for Grid.
+
+    Raises:
+        HyperparameterError: bits out of range, an unknown rounding.
+
+    Source: block floating point as in the MX formats of the Open Compute Project (2023), MXINT8 with blocks of 32.
+    """
+
+    bits: int = 8
+    rounding: str = "stochastic"
+
+    def __post_init__(self) -> None:
+        check_integer("bits", self.bits, 3, 23)
+        if self.rounding not in ROUNDINGS:
+            raise HyperparameterError(f"rounding must be one of {', '.join(ROUNDINGS)}, got {self.rounding!r}")
+
+    @property
+    def resolution_of_one(self) -> float:
+        """In grid points per unit, of a block whose largest magnitude is in [1, 2)."""
+        return 2.0 ** (self.bits - 2)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from .reference_correct import correct
+from .reference_grids import DRAWING, largest_of_block, quantize, quantize_block
 from .reference_numbers import (
-    DRAWING,
     GRAD_QUANTIZER,
     PARAM_ROUNDING,
     STATE_ROUNDING,
@@ -24,7 +24,6 @@ from .reference_numbers import (
     Coordinates,
     flatten,
     noise_value,
-    quantize,
     round_once,
     round_to,
     sum_fixed,
@@ -55,6 +54,7 @@ class Scalars:
     stochastic_param: bool
     stochastic_state: bool
     corrected_param: bool
+    grad_blocks: bool
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ def make_row(rule: type[Plain], h: Mapping[str, Any], grad_multiplier: float, st
         stochastic_param=h["stochastic_param"],
         stochastic_state=h["stochastic_state"],
         corrected_param=h["corrected_param"],
+        grad_blocks=h["grad_blocks"],
     )
     return Row(common, rule.prepare(h, step), step, chain)
 
@@ -104,6 +105,8 @@ def quantize_grad(s: Scalars, g: Tensor, at: Coordinates) -> Tensor:
     if s.grad_rounding == "off":
         return g
     half = at.draw_halves(GRAD_QUANTIZER) if s.grad_rounding in DRAWING else None
+    if s.grad_blocks:
+        return quantize_block(g, s.grad_rounding, s.grad_spacing, largest_of_block(g, at.offset), half)
     return quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half)
 
 

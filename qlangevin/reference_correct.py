@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .reference_numbers import even_of, floor_of, unit_of
+from .reference_grids import even_of, floor_of, unit_of
 from .reference_root import inverse_root
 
 # --- correct.h --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .reference_grids import quantize
 from .scalar_values import LARGEST
 
 GROUP = 8
@@ -137,47 +138,6 @@ def noise_value(kind: str, at: Coordinates) -> Tensor:
 def average(now: Tensor, next_one: Tensor) -> Tensor:
     """The averaged noise from this step's and the next one's."""
     return (now + next_one) * 0.5
-
-
-# --- quantize.h -------------------------------------------------------------------------------------------------------
-
-
-def even_of(y: Tensor) -> Tensor:
-    """The nearest integer for |y| < 2^22 (2^51 in binary64), ties to even: adding 1.5 * 2^23 (2^52) leaves no fractional bits."""
-    magic = 12582912.0 if y.dtype == torch.float32 else 1.5 * 2.0**52
-    return (y + magic) - magic
-
-
-def floor_of(y: Tensor) -> Tensor:
-    """floor(y) where even_of rounds."""
-    t = even_of(y)
-    return torch.where(t > y, t - 1.0, t)
-
-
-def unit_of(half: Tensor, dtype: torch.dtype) -> Tensor:
-    """(half + 1/2) / 2^16: uniform in (0, 1) and never on the edge."""
-    return (half.to(dtype) + 0.5) * 2.0**-16
-
-
-DRAWING = ("stochastic", "dither")  # the roundings that need random bits
-
-
-def quantize(x: Tensor, rounding: str, resolution: float, spacing: float, half: Tensor | None) -> Tensor:
-    """x to the grid of spacing 1 / resolution; rounding is nearest, stochastic, floor or dither (numerics.md section 5)."""
-    y = x * resolution
-    if rounding == "dither":
-        assert half is not None
-        u = unit_of(half, x.dtype) - 0.5
-        q = floor_of(y + u + 0.5) - u
-    elif rounding == "nearest":
-        q = even_of(y)
-        q = torch.where(y - q >= 0.5, q + 1.0, q)  # of ties only those that went down: floor(y + 1/2)
-    else:
-        q = floor_of(y)
-        if rounding == "stochastic":
-            assert half is not None
-            q = torch.where(y - q > unit_of(half, x.dtype), q + 1.0, q)
-    return torch.where(y.abs() < 4194304.0, q * spacing, x)
 
 
 # --- scalars.h --------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import buckets, hyper, schedules
 from .errors import HyperparameterError, StateDictError, TensorError
-from .quantizers import AdaptiveResolution, CalibratedResolution, Compensation, Grid, LogResolution
+from .quantizers import AdaptiveResolution, BlockGrid, CalibratedResolution, Compensation, Grid, LogResolution
 from .reference_rules import RULES
 from .scalar_values import as_counter, as_number
 
@@ -26,7 +26,7 @@ COOLINGS = (schedules.Cooling, schedules.LogCooling, schedules.Cyclical)
 SAVED_TYPES = (schedules.Piecewise, schedules.Linear, schedules.Cosine, *COOLINGS, LogResolution, Compensation)
 
 torch.serialization.add_safe_globals(
-    [Grid, AdaptiveResolution, CalibratedResolution, *SAVED_TYPES]
+    [Grid, BlockGrid, AdaptiveResolution, CalibratedResolution, *SAVED_TYPES]
 )  # torch.load(weights_only=True) takes them
 
 

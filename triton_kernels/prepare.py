@@ -76,6 +76,7 @@ def make_row(RULE: tl.constexpr, h, grad_multiplier, compensation, step, chain):
         h.stochastic_param,
         h.stochastic_state,
         h.corrected_param,
+        h.grad_blocks,
     )
     return Row(common, prepare(RULE, h, step), step, chain)
 

@@ -89,6 +89,31 @@ def quantize(x, rounding, resolution, spacing, half):
     return tl.where(magnitude(y) < 4194304.0, q * spacing, x)
 
 
+GRAD_BLOCK = tl.constexpr(128)  # elements, by their index in the unsharded tensor, that share a grid
+
+
+@triton.jit
+def pattern_of_magnitude(value):
+    """Magnitudes in the order of their patterns, in which every NaN is beyond Inf."""
+    return bits_of(value) & 0x7FFFFFFF
+
+
+@triton.jit
+def spacing_of_block(spacing_of_one, largest):
+    """spacing_of_one 2^floor(log2(largest)), at least 2^-126; for Inf and NaN as for the largest numbers."""
+    below_one = 0x3F800000 - bits_of(spacing_of_one).to(tl.int32)
+    binade = tl.minimum((largest & 0x7F800000).to(tl.int32), 0x7F000000) - below_one
+    return float_of(tl.where(binade > 0x00800000, binade, 0x00800000).to(tl.uint32))
+
+
+@triton.jit
+def quantize_block(x, rounding, spacing_of_one, largest, half):
+    """As quantize(), with the grid of a block whose largest magnitude has the pattern `largest`."""
+    spacing = spacing_of_block(spacing_of_one, largest)
+    resolution = float_of(0x7F000000 - bits_of(spacing))  # 1 / spacing
+    return quantize(x, rounding, resolution, spacing, half)
+
+
 # --- round.h ----------------------------------------------------------------------------------------------------------
 
 FLOAT32, BFLOAT16, FLOAT16 = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)

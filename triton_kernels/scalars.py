@@ -39,6 +39,7 @@ class Hyper(NamedTuple):
     stochastic_param: tl.tensor
     stochastic_state: tl.tensor
     corrected_param: tl.tensor
+    grad_blocks: tl.tensor
 
 
 class Scalars(NamedTuple):
@@ -60,6 +61,7 @@ class Scalars(NamedTuple):
     stochastic_param: tl.tensor
     stochastic_state: tl.tensor
     corrected_param: tl.tensor
+    grad_blocks: tl.tensor
 
 
 class Row(NamedTuple):

@@ -133,7 +133,7 @@ def update_group(KERNEL: tl.constexpr, chunk, draws, e):
     if chunk.bare:
         s = row.common
         numbers = (s.grad_multiplier, 0.0, s.lr, 0.0, s.noise_scale, 0.0, 0.0, 0.0, 0.0, 0.0)
-        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state, 0)
+        common = Scalars(*numbers, s.noise, OFF, OFF, s.stochastic_param, s.stochastic_state, 0, 0)
         bare_draws = Draws(draws.at, draws.groups, draws.noise, None)
         new = update(RULE, PARAM, Row(common, row.rule, row.step, row.chain), bare_draws, noisy, e)
     else:

@@ -1,7 +1,7 @@
 """The tables that programs read: chunks, tensors, groups, gradients' addresses, made by the host; rows of scalars, by prepare.py.
 
 A row is laid out as ``Row<Rule>`` of ``csrc/core/scalars.h`` is in memory, in words of 32 bits: 10 numbers, 3 enumerations and
-three bytes (a word with its padding) of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory.
+four bytes of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}
 NOISE_CODES |= {f"averaged_{name}": code + 4 for name, code in NOISE_CODES.items()}
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}
 NUMBER_CODES = {"": 0, "float32": 1, "float64": 2}  # the type of a number on the device
-HYPER, GROUP = struct.Struct("<15d3i3?1x"), struct.Struct("<6q2d2q")
+HYPER, GROUP = struct.Struct("<15d3i4?"), struct.Struct("<6q2d2q")
 HYPER_WORDS = tl.constexpr(HYPER.size // 8)
 GROUP_WORDS = tl.constexpr((HYPER.size + GROUP.size) // 8)
 
@@ -149,7 +149,7 @@ def load_common(words):
     flags = tl.load(words + 13)
     numbers = load_numbers(words, NUMBERS)
     codes = tl.load(words + 10), tl.load(words + 11), tl.load(words + 12)
-    return Scalars(*numbers, *codes, (flags & 0xFF) != 0, (flags & 0xFF00) != 0, (flags & 0xFF0000) != 0)
+    return Scalars(*numbers, *codes, (flags & 0xFF) != 0, (flags & 0xFF00) != 0, (flags & 0xFF0000) != 0, (flags >> 24) != 0)
 
 
 @triton.jit
@@ -210,8 +210,10 @@ def store_row(RULE: tl.constexpr, rows, index, row, mine):
     s = row.common
     for k in tl.static_range(NUMBERS + 3):
         store_word(words + k, s[k], mine)
-    rounds = s.stochastic_param.to(tl.int32) | s.stochastic_state.to(tl.int32) << 8
-    store_word(words + 13, rounds | s.corrected_param.to(tl.int32) << 16, mine)
+    flags = s.stochastic_param.to(tl.int32)
+    for k in tl.static_range(1, 4):
+        flags = flags | s[NUMBERS + 3 + k].to(tl.int32) << 8 * k
+    store_word(words + 13, flags, mine)
     own = words + COMMON_WORDS
     for k in tl.static_range(rule_numbers(RULE)):
         store_word(own + k, row.rule[k], mine)
@@ -240,7 +242,7 @@ def load_hyper(words, COUNT: tl.constexpr):
     for k in tl.static_range(COUNT):
         rule = rule + (load_wide(words + 7 + k),)  # noqa: RUF005
     codes, last = tl.load(words + HYPER_WORDS - 2), tl.load(words + HYPER_WORDS - 1)
-    flags = (last >> 32 & 0xFF) != 0, (last >> 40 & 0xFF) != 0, (last >> 48 & 0xFF) != 0
+    flags = (last >> 32 & 0xFF) != 0, (last >> 40 & 0xFF) != 0, (last >> 48 & 0xFF) != 0, (last >> 56) != 0
     return Hyper(*numbers, rule, codes.to(tl.int32), (codes >> 32).to(tl.int32), last.to(tl.int32), *flags)
 
 
@@ -270,30 +272,3 @@ def reach_of(tensors, index, begin):
 def coordinates_of(key, row, block):
     """Where the draws of a chunk come from."""
     return Coordinates(key, row.step, row.chain, (block >> 35).to(tl.uint32))
-
-
-def make_folds(extents: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor, int]:
-    """How the numbers of chunks come to one of each of a list of (size, offset): folds, last folds, and segments.
-
-    A fold is (first, count, to). The sums are one of each tensor, then the segments': a tensor of more than 4096 chunks is
-    summed over segments of as many, which the last folds sum. Plan::plan_tasks of csrc/cuda/plan.cpp makes the same ones.
-    """
-    most = CHUNK.value
-    folds: list[tuple[int, int, int]] = []
-    last_folds: list[tuple[int, int, int]] = []
-    first = segments = 0
-    for tensor, (size, offset) in enumerate(extents):
-        chunks = (offset + size - 1) // most - offset // most + 1 if size else 0
-        if chunks > most * most:
-            raise ValueError("a tensor has more than 2^36 elements")
-        if chunks <= most:
-            folds.append((first, chunks, tensor))
-        else:
-            begins = range(0, chunks, most)
-            last_folds.append((len(extents) + segments, len(begins), tensor))
-            for begin in begins:
-                folds.append((first + begin, min(most, chunks - begin), len(extents) + segments))
-                segments += 1
-        first += chunks
-    table, last_table = (torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, 3) for rows in (folds, last_folds))
-    return table, last_table, segments

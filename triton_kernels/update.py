@@ -7,9 +7,10 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
+from .blocks import largest_of_block
 from .correct import correct_row
 from .draw import GRAD_QUANTIZER, PARAM_ROUNDING, UPDATE_QUANTIZER, draw_halves, draw_noise
-from .rounding import FLOAT32, OFF, draws_bits, quantize
+from .rounding import FLOAT32, OFF, draws_bits, quantize, quantize_block
 from .rules import accumulate, displace, finish, precondition, second_moment_of, site_of
 
 # --- update.h ---------------------------------------------------------------------------------------------------------
@@ -42,7 +43,10 @@ def quantize_grad(s, g, draws):
         half = tl.zeros_like(g).to(tl.uint32)
         if draws_bits(s.grad_rounding):
             half = draw_halves(draws, GRAD_QUANTIZER)
-        g = quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half)
+        if s.grad_blocks:
+            g = quantize_block(g, s.grad_rounding, s.grad_spacing, largest_of_block(g), half)
+        else:
+            g = quantize(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half)
     return g
 
 

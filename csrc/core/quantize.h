@@ -1,4 +1,4 @@
-// A value to a grid of spacing 1 / resolution (numerics.md section 5).
+// A value to a grid of spacing 1 / resolution, one for all elements or for each block of them (numerics.md section 5).
 #pragma once
 
 #include "lanes.h"
@@ -36,9 +36,9 @@ QL_HD bool draws(GridRounding rounding) {
   return rounding == GridRounding::stochastic || rounding == GridRounding::dither;
 }
 
-// half: gives 16 random bits; called only where the rounding reads them.
-template <class L, class Half>
-QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resolution, float spacing, const Half& half) {
+// resolution, spacing: of all lanes, or of each. half: gives 16 random bits; called only where the rounding reads them.
+template <class L, class Scale, class Half>
+QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, Scale resolution, Scale spacing, const Half& half) {
   using F = typename L::F;
   const F y = x * resolution;
   F q;
@@ -54,6 +54,35 @@ QL_HD typename L::F quantize(typename L::F x, GridRounding rounding, float resol
   }
   // From 2^22 on the grid is finer than the number; Inf and NaN fail the comparison and pass as well.
   return L::select(L::magnitude(y) < 4194304.0f, q * spacing, x);
+}
+
+// Elements that share a grid: those whose index in the unsharded tensor, divided by this, is the same.
+constexpr int kGradBlock = 128;
+
+// What the largest of a block is found among: magnitudes in the order of their patterns, in which every NaN is beyond Inf.
+template <class L>
+QL_HD typename L::U pattern_of_magnitude(typename L::F value) {
+  return L::bits_of(value) & 0x7FFFFFFFu;
+}
+
+// The spacing of a block's grid, whose largest magnitude is m: that of magnitudes from 1 to 2, a power of two, times
+// 2^floor(log2(m)); at least 2^-126, and for Inf and NaN as for the largest numbers.
+template <class L>
+QL_HD typename L::F spacing_of_block(float spacing_of_one, typename L::U largest) {
+  using U = typename L::U;
+  const uint32_t below_one = 0x3F800000u - bit_cast<uint32_t>(spacing_of_one);
+  const U found = largest & 0x7F800000u;
+  const U binade = L::select(L::signed_of(found) > 0x7F000000, L::splat(0x7F000000u), found) - below_one;
+  return L::float_of(L::select(L::signed_of(binade) > 0x00800000, binade, L::splat(0x00800000u)));
+}
+
+// The same with the grid of a block.
+template <class L, class Half>
+QL_HD typename L::F quantize_block(typename L::F x, GridRounding rounding, float spacing_of_one, typename L::U largest,
+                                   const Half& half) {
+  const typename L::F spacing = spacing_of_block<L>(spacing_of_one, largest);
+  const typename L::F resolution = L::float_of(L::splat(0x7F000000u) - L::bits_of(spacing));  // 1 / spacing
+  return quantize<L>(x, rounding, resolution, spacing, half);
 }
 
 }  // namespace ql

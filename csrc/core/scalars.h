@@ -18,7 +18,7 @@ struct Hyper {
   double rule[kMaxRuleHypers] = {};
   NoiseKind noise = NoiseKind::gaussian;
   GridRounding grad_rounding = GridRounding::off, update_rounding = GridRounding::off;
-  bool stochastic_param = false, stochastic_state = false, corrected_param = false;
+  bool stochastic_param = false, stochastic_state = false, corrected_param = false, grad_blocks = false;
 };
 
 // What every rule needs of one step. Absent stages are marked by 0 or `off`, and are then skipped, not multiplied by 0.
@@ -28,7 +28,7 @@ struct Scalars {
   float grad_resolution, grad_spacing, update_resolution, update_spacing;
   NoiseKind noise;
   GridRounding grad_rounding, update_rounding;
-  bool stochastic_param, stochastic_state, corrected_param;
+  bool stochastic_param, stochastic_state, corrected_param, grad_blocks;
 };
 
 template <class Rule>
@@ -96,6 +96,7 @@ QL_HD Row<typename Rule::Kernel> make_row(const Hyper& h, double grad_multiplier
   s.stochastic_param = h.stochastic_param;
   s.stochastic_state = h.stochastic_state;
   s.corrected_param = h.corrected_param;
+  s.grad_blocks = h.grad_blocks;
   row.rule = Rule::prepare(h, step);
   row.step = static_cast<uint32_t>(step);
   row.chain = chain;

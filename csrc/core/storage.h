@@ -26,6 +26,11 @@ QL_HD auto with_type(OneOf<T, Others...> type, const Use& use) {
   return use(T{});
 }
 
+template <class T, class Use>
+QL_HD auto with_type(T type, const Use& use) {
+  return use(type);
+}
+
 // The type that a value names, as far as the compiler does not know it.
 template <class T>
 QL_HD T type_of(Storage value) {

@@ -26,10 +26,12 @@ struct Random {
   QL_HD typename L::U draw_param() const { return param; }
 };
 
-// root: sqrt(P) of the preconditioner; displacement: the rule's, before it is quantized; delta: after that, without the noise
-// that is added to it.
+// largest: the pattern of the largest magnitude among the gradients of its block, where each block has a grid of its own; root:
+// sqrt(P) of the preconditioner; displacement: the rule's, before it is quantized; delta: after that, without the noise that is
+// added to it.
 template <class L, class Rule>
 struct Element {
+  typename L::U largest;
   typename L::F param, grad, states[Rule::states > 0 ? Rule::states : 1], root, displacement, delta;
 };
 
@@ -39,8 +41,9 @@ QL_HD typename L::F unscale(const Scalars& s, typename L::F g) {
 }
 
 template <class L, class Half>
-QL_HD typename L::F quantize_grad(const Scalars& s, typename L::F g, const Half& half) {
+QL_HD typename L::F quantize_grad(const Scalars& s, typename L::F g, typename L::U largest, const Half& half) {
   if (s.grad_rounding == GridRounding::off) return g;
+  if (s.grad_blocks) return quantize_block<L>(g, s.grad_rounding, s.grad_spacing, largest, half);
   return quantize<L>(g, s.grad_rounding, s.grad_resolution, s.grad_spacing, half);
 }
 
@@ -99,7 +102,7 @@ QL_HD void update(const Row<Rule>& row, bool noisy, P stored, const Source& rand
   using F = typename L::F;
   const Scalars& s = row.common;
   F g = unscale<L>(s, e.grad);
-  g = quantize_grad<L>(s, g, [&] { return random.draw_grad(); });
+  g = quantize_grad<L>(s, g, e.largest, [&] { return random.draw_grad(); });
   g = add_weight_decay<L>(s, g, e.param);
   Rule::template accumulate<L>(row.rule, g, e.states);
   e.root = Rule::template precondition<L>(row.rule, e.states);

@@ -57,11 +57,27 @@ QL_HD typename L::F store(T type, char* memory, int vector, typename L::F value,
   return widen<L>(type, pattern);
 }
 
-// What one pass over a chunk does besides the row's scalars.
+// What one pass over a chunk does besides the row's scalars. largest: of the present block of gradients (core/update.h).
 struct Pass {
   bool noisy;
   Reads reads;
+  uint32_t largest = 0;
 };
+
+// The largest magnitude among gradients, as a pattern.
+template <class L, class G>
+[[gnu::noinline]] uint32_t largest_grad(const Scalars& s, G type, const char* memory, int64_t count) {
+  return with_type(type, [&](auto known) {
+    using Bits = typename decltype(known)::Bits;
+    const auto* bits = reinterpret_cast<const Bits*>(memory);
+    uint32_t largest = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const float g = unscale<ScalarLanes>(s, widen<ScalarLanes>(known, bits[i]));
+      largest = std::max(largest, pattern_of_magnitude<ScalarLanes>(g));
+    }
+    return largest;
+  });
+}
 
 // Where a block's values lie, and what they are stored as.
 template <class P, class G, class S>
@@ -81,6 +97,7 @@ QL_HD void step_block(const Row<Rule>& row, const Pass& pass, const Bits<L>& bit
     Element<L, Rule> e;
     e.param = load<L>(at.types.param, at.param, v);
     e.grad = load<L>(at.types.grad, at.grad, v);
+    e.largest = L::splat(pass.largest);
     for (int k = 0; k < Rule::states; ++k) e.states[k] = load<L>(at.types.state, at.states[k], v);
     const typename L::F old = e.param;
     typename L::F stored = old;
@@ -159,7 +176,7 @@ template <Kind kind>
 QL_HD void assume(Scalars& s, bool& noisy) {
   if (kind != Kind::plain && kind != Kind::langevin) return;
   s.grad_rounding = GridRounding::off;
-  s.corrected_param = false;
+  s.corrected_param = s.grad_blocks = false;
   s.stochastic_param = s.stochastic_state = noisy = kind == Kind::langevin;
   if (kind == Kind::plain && s.update_rounding != GridRounding::off) s.update_rounding = GridRounding::nearest;
   if (kind == Kind::langevin) s.compensation = 0.0f;
@@ -196,7 +213,7 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
   bool noisy = is_noisy(launch, chunk, s);
   assume<kind>(s, noisy);
   const StoredAs<P, G, S> types(launch.types);
-  const Pass pass = plan_pass<Rule>(types, s, noisy, stores);
+  Pass pass = plan_pass<Rule>(types, s, noisy, stores);
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
@@ -209,76 +226,16 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
     if (draws.any()) draw_block<L>(draws, static_cast<uint32_t>(block / kGroup), bits.noise);
     const Memory<P, G, S> memory = memory_at<Rule>(types, tensor, launch.grads[chunk.tensor], block - tensor.offset);
     const int64_t from = std::max<int64_t>(first - block, 0), to = std::min<int64_t>(last - block, kBlock<L>);
+    if (s.grad_blocks && (block % kGradBlock == 0 || block <= first)) {
+      const int64_t count = std::min<int64_t>(last, block / kGradBlock * kGradBlock + kGradBlock) - (block + from);
+      pass.largest = largest_grad<L>(s, types.grad, memory.grad + from * bytes_of(types.grad), count);
+    }
     const bool partial = to - from < kBlock<L>;
     observation.begin(block, static_cast<int>(from), static_cast<int>(to));
     step_block<stores, L, Rule>(row, pass, bits, partial ? edge.load(memory, from, to) : memory, observation);
     if (partial && stores) edge.store(memory, from, to);
     observation.end(block, last);
   }
-}
-
-// Most steps are not observed, and torch wants gradients of their parameter's type: their kernels know all types.
-template <class L, class Rule, class P, class S>
-void step_typed(const Launch& launch, int64_t first, int64_t last) {
-  const StoredAs<P, P, S> types(launch.types);
-  for (int64_t i = first; i < last; ++i) {
-    const Chunk& chunk = launch.chunks[i];
-    Kind kind = Kind::any;
-    if constexpr (L::width >= 8) {
-      const Scalars& s = row_at<Rule>(launch, chunk).common;
-      kind = kind_of<Rule>(types, s, is_noisy(launch, chunk, s));
-      const bool compensates = launch.compensations != nullptr && launch.compensations[chunk.tensor] != 0.0f;
-      if (kind == Kind::langevin && compensates) kind = Kind::any;
-      if (kind == Kind::plain) step_chunk<Kind::plain, L, Rule, P, P, S>(launch, chunk);
-      if (kind == Kind::langevin) step_chunk<Kind::langevin, L, Rule, P, P, S>(launch, chunk);
-    }
-    if (kind == Kind::any) step_chunk<Kind::any, L, Rule, P, P, S>(launch, chunk);
-  }
-}
-
-// All other steps read the types from their launch.
-template <Kind kind, class L, class Rule>
-void step_any(const Launch& launch, int64_t first, int64_t last) {
-  for (int64_t i = first; i < last; ++i) step_chunk<kind, L, Rule, AnyStorage, AnyStorage, AnyState>(launch, launch.chunks[i]);
-}
-
-template <class L, class Rule>
-void step_observed(const Launch& launch, int64_t first, int64_t last) {
-  if (launch.observer->stores)
-    step_any<Kind::observed, L, Rule>(launch, first, last);
-  else
-    step_any<Kind::ahead, L, Rule>(launch, first, last);
-}
-
-template <class L, class Rule, class P>
-Kernel find_typed(Storage state) {
-  if constexpr (Rule::states > 0) {
-    if (state == Storage::bfloat16) return step_typed<L, Rule, P, BFloat16>;
-  }
-  return step_typed<L, Rule, P, Float32>;
-}
-
-template <class L, class Rule>
-Kernel find_kernel_of(StorageTypes types, bool observed) {
-  if (Rule::states > 0 && types.state == Storage::float16) return nullptr;
-  if (observed) return step_observed<L, Rule>;
-  if (types.param != types.grad) return step_any<Kind::any, L, Rule>;
-  if (types.param == Storage::float32) return find_typed<L, Rule, Float32>(types.state);
-  if (types.param == Storage::bfloat16) return find_typed<L, Rule, BFloat16>(types.state);
-  return find_typed<L, Rule, Float16>(types.state);
-}
-
-template <class L, class... Rules>
-Kernel find_rule(RuleList<Rules...>, int rule, StorageTypes types, bool observed) {
-  Kernel found = nullptr;
-  int index = 0;
-  ((index++ == rule ? void(found = find_kernel_of<L, typename Rules::Kernel>(types, observed)) : void()), ...);
-  return found;
-}
-
-template <class L>
-Kernel find_kernel(int rule, StorageTypes types, bool observed) {
-  return find_rule<L>(AllRules{}, rule, types, observed);
 }
 
 }  // namespace ql::cpu

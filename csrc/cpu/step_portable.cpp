@@ -1,4 +1,4 @@
-#include "step.h"
+#include "table.h"
 
 namespace ql::cpu {
 

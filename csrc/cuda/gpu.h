@@ -22,7 +22,7 @@
 
 namespace ql::cuda {
 
-constexpr int kWarp = 32;
+constexpr int kWarp = 32, kHalfWarp = 16;
 
 // 16 bytes, the most that one instruction moves.
 struct alignas(16) Quad {
@@ -232,6 +232,23 @@ QL_HD float largest_in_warp(float value) {
 #else
   return value;
 #endif
+}
+
+// The largest of of(thread) over the threads of a half of the warp. Of other threads only the host asks, which runs them later.
+template <class Of>
+QL_HD uint32_t largest_in_half_warp(int thread, const Of& of) {
+  uint32_t largest = of(thread);
+#if defined(__CUDA_ARCH__)
+  QL_UNROLL
+  for (int lanes = kHalfWarp / 2; lanes > 0; lanes /= 2) largest = max(largest, __shfl_xor_sync(0xFFFFFFFFu, largest, lanes));
+#else
+  const int first = thread / kHalfWarp * kHalfWarp;
+  for (int other = first; other < first + kHalfWarp; ++other) {
+    const uint32_t value = of(other);
+    largest = value > largest ? value : largest;
+  }
+#endif
+  return largest;
 }
 
 QL_HD bool holds_folds(int lane) {

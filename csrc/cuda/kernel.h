@@ -116,11 +116,11 @@ struct FoldArguments {
 // What a step asks of its kernel.
 struct StepKind {
   bool observed;  // statistics
-  bool unusual;   // averaged noise or a corrected rounding
+  bool unusual;   // averaged noise, a corrected rounding or blocks of gradients
 };
 
 QL_HD bool is_unusual(const Hyper& hyper) {
-  return averages(hyper.noise) || hyper.corrected_param;
+  return averages(hyper.noise) || hyper.corrected_param || hyper.grad_blocks;
 }
 
 // One row of the table of rules.

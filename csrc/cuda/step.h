@@ -93,6 +93,9 @@ struct Memory {
     aligned = move_of(address) == Move::aligned ? 1u : 0u;
   }
   QL_HD Move whole() const { return aligned != 0 ? Move::aligned : Move::shifted; }
+  QL_HD Eight<float> load_grad(const Lane& lane) const {
+    return unpack(types.grad, load_group(types.grad, grad + bytes_of(types.grad, lane.at), lane.move, lane.range));
+  }
   QL_HD Loaded<Rule, P, G, S> load(const Lane& lane) const {
     if (lane.move == Move::aligned) return load_as(lane, Move::aligned);  // one branch for all of them
     return load_as(lane, lane.move);
@@ -132,7 +135,22 @@ QL_HD void round_group(const StoredAs<P, G, S>& types, const Scalars& s, const D
   for (int k = 0; k < Rule::states; ++k) group.states[k] = pack_drawn(types.state, e.states[k], s.stochastic_state, draws, k);
 }
 
-// unusual: with what most steps lack and registers are scarce for, averaged noise and a corrected rounding.
+// The largest magnitude in a lane's block of gradients, if blocks have grids: a row has two.
+template <class Memory>
+QL_HD Eight<uint32_t> find_largest(const Scalars& s, const Memory& memory, const Lane& lane, int thread, Eight<float> own) {
+  static_assert(kNormColumns == 2 * kGradBlock && kGradBlock == kHalfWarp * kGroup);
+  if (!s.grad_blocks) return {};
+  return GroupLanes::splat(largest_in_half_warp(thread, [&](int other) {
+    const Eight<float> grad = other == thread ? own : memory.load_grad(lane.moved(other - thread));
+    const Eight<uint32_t> patterns = pattern_of_magnitude<GroupLanes>(unscale<GroupLanes>(s, grad));
+    uint32_t largest = 0;
+    QL_UNROLL
+    for (int i = 0; i < kGroup; ++i) largest = patterns[i] > largest ? patterns[i] : largest;
+    return largest;
+  }));
+}
+
+// unusual: with what most steps lack and registers are scarce for: averaged noise, a corrected rounding, blocks of gradients.
 template <class Rule, class P, class G, class S, bool observed, bool unusual>
 __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
   using L = GroupLanes;
@@ -141,7 +159,7 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
   const Task task = a.tasks[here.block];
   const Tensor& tensor = a.tensors[task.tensor];
   Row<Rule> row = row_of<Rule>(a, task.tensor, tensor.group);
-  if constexpr (!unusual) row.common.corrected_param = false;
+  if constexpr (!unusual) row.common.corrected_param = row.common.grad_blocks = false;
   const Scalars& s = row.common;
   const bool stores = !observed || a.stores;
   const bool noisy = tensor.noise != 0 && s.noise_scale > 0.0f && (stores || Rule::site == NoiseSite::velocity);
@@ -163,6 +181,7 @@ __global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arg
     Loaded<Rule, P, G, S> group = memory.load(lane);
     draws.begin(static_cast<uint32_t>(reach.block / kGroup) + static_cast<uint32_t>(begin) / kGroup + thread);
     Element<L, Rule> e = group.unpacked(types);
+    if constexpr (unusual) e.largest = find_largest(s, memory, lane, here.thread, e.grad);
     const Eight<float> old = e.param;
     Eight<float> noise{};
     if constexpr (observed) {

@@ -39,6 +39,15 @@ struct Lane {
       : at(static_cast<uint32_t>(begin) + lane * kGroup),
         move(begin >= reach.first && begin + kNormColumns <= reach.last ? whole : Move::partial),
         range{reach.first - static_cast<int>(at), reach.last - static_cast<int>(at)} {}
+
+  // Another lane of the same row, so many further.
+  QL_HD Lane moved(int lanes) const {
+    Lane other = *this;
+    const int elements = lanes * kGroup;
+    other.at += static_cast<uint32_t>(elements);
+    other.range = {range.from - elements, range.to - elements};
+    return other;
+  }
 };
 
 QL_HD Move move_of(uint32_t address_bits) {

@@ -16,7 +16,7 @@ OLDEST = (3, 6)
 HOW_TO_GET = f"pip install 'triton>={OLDEST[0]}.{OLDEST[1]}'"
 OLDEST_CAPABILITY = (8, 0)  # that Triton's NVIDIA backend supports
 VENDORS = {"nvidia": "NVIDIA", "amd": "AMD", "intel": "Intel"}
-MODULES = ("launch", "prepare", "squares", "step", "tables")
+MODULES = ("folds", "launch", "prepare", "squares", "step", "tables")
 
 
 @cache

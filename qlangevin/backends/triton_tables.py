@@ -31,7 +31,7 @@ class TritonTables(DevicePlan):
         steps = [item.state["step"] for item in items]
         self.counters = None if bucket.counts_on_device else HostCounters(steps)
         extents = [(item.param.numel(), item.offset) for item in items]
-        folds, last_folds, segments = tables.make_folds(extents)
+        folds, last_folds, segments = self.kernels.folds.make_folds(extents)
         gathers = torch.tensor([(i, 1, item.order) for i, item in enumerate(items)], dtype=torch.int64, device="cpu")
         self.chunks = tables.make_chunks(extents).to(device)
         self.tensors = tables.make_tensors([self.part_of(i) for i in range(len(items))]).to(device)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import Betas, Flag
-from ..quantizers import Grid
+from ..fields import Betas, Flag
+from ..quantizers import BlockGrid, Grid
 from .preconditioned import FREEZABLE, PreconditionedOptimizer
 
 Schedule = Callable[[int], float]
@@ -74,7 +74,7 @@ class LangevinAdam(PreconditionedOptimizer):
         temperature: float | Tensor | Schedule = 0.0,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
-        grad_quantizer: Grid | None = None,
+        grad_quantizer: Grid | BlockGrid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
         noise_on: Sequence[str] | None = None,

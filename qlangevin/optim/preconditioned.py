@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ..errors import HyperparameterError
+from ..fields import Number, Word
 from ..group_hypers import steps_taken
-from ..hyper import Number, Word
 from .base import LangevinOptimizer
 
 FREEZABLE: dict[str, Any] = {"eps": Number(), "frozen_at": Word(32)}  # what all of their rules have

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import Betas, Flag, OptionalCompensation
-from ..quantizers import Compensation, Grid
+from ..fields import Betas, Flag, OptionalCompensation
+from ..quantizers import BlockGrid, Compensation, Grid
 from .preconditioned import FREEZABLE, PreconditionedOptimizer
 
 
@@ -68,7 +68,7 @@ class QuantizedAdam(PreconditionedOptimizer):
         epsilon_hat: bool = False,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
-        grad_quantizer: Grid | None = None,
+        grad_quantizer: Grid | BlockGrid | None = None,
         param_rounding: str = "auto",
         state_rounding: str = "auto",
         state_dtype: torch.dtype | None = None,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import Flag, Number, OptionalCompensation
-from ..quantizers import Compensation, Grid
+from ..fields import Flag, Number, OptionalCompensation
+from ..quantizers import BlockGrid, Compensation, Grid
 from ..scalar_values import as_number
 from .base import LangevinOptimizer
 
@@ -70,7 +70,7 @@ class QuantizedSGD(LangevinOptimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
-        grad_quantizer: Grid | None = None,
+        grad_quantizer: Grid | BlockGrid | None = None,
         noise: str = "gaussian",
         noise_on: Sequence[str] | None = None,
         param_rounding: str = "auto",

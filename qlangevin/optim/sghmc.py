@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import Number
-from ..quantizers import Grid
+from ..fields import Number
+from ..quantizers import BlockGrid, Grid
 from .base import LangevinOptimizer
 
 Schedule = Callable[[int], float]
@@ -62,7 +62,7 @@ class SGHMC(LangevinOptimizer):
         noise_estimate: float = 0.0,
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
-        grad_quantizer: Grid | None = None,
+        grad_quantizer: Grid | BlockGrid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
         noise_on: Sequence[str] | None = None,

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from ..hyper import INTEGRATORS, Choice, Flag, Number
-from ..quantizers import Grid
+from ..fields import Choice, Flag, Number
+from ..hyper import INTEGRATORS
+from ..quantizers import BlockGrid, Grid
 from ..scalar_values import as_number
 from .base import LangevinOptimizer
 
@@ -42,7 +43,7 @@ class SGLD(LangevinOptimizer):
             drawn again then; exact variances on a quadratic at every stable lr. Only without momentum.
         weight_decay: lambda in [0, inf): a Gaussian prior, inside the gradient; decoupled: theta -= eta lambda theta.
         decoupled_weight_decay: whether weight_decay is decoupled from the gradient.
-        grad_quantizer: quantizers.Grid for the gradient, before decay; None for none.
+        grad_quantizer: quantizers.Grid, or BlockGrid for a scale a block, for the gradient, before decay; None for none.
         update_quantizer: quantizers.Grid for the displacement, before noise is added to it; None for none.
         noise: "gaussian", or "uniform" or "rademacher" (cheaper, of the same weak order in lr: right for averages of smooth
             functions, not for tails).
@@ -91,7 +92,7 @@ class SGLD(LangevinOptimizer):
         integrator: str = "euler",
         weight_decay: float = 0.0,
         decoupled_weight_decay: bool = False,
-        grad_quantizer: Grid | None = None,
+        grad_quantizer: Grid | BlockGrid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
         noise_on: Sequence[str] | None = None,

@@ -52,6 +52,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "stochastic_param": (False, True),
     "stochastic_state": (False, True),
     "corrected_param": (False, False, True),
+    "grad_blocks": (False, False, True),
     "lr": (0.0, 1e-3, 0.1),
     "temperature": (0.0, 1e-4, 1.0),
     "weight_decay": (0.0, 0.1),
@@ -87,11 +88,14 @@ class Case:
         """The step of its two groups; the second has settings of its own where the kernel may not assume them equal."""
         names = ("lr", "temperature", "weight_decay", "decoupled_weight_decay", "noise", "grad_rounding", "update_rounding")
         names += ("grad_resolution", "update_resolution", "stochastic_param", "stochastic_state", "corrected_param")
+        names += ("grad_blocks",)
         first = settings(**{name: self[name] for name in names}, **RULE_ROWS[self["row"]][1])
         draw = random.Random(self.seed)
         other = {name: draw.choice(FACTORS[name]) for name in names}
         for one in (first, other):
             one["stochastic_param"] |= one["corrected_param"]  # as hyper.py has it
+            if one["grad_blocks"]:
+                one["grad_resolution"] = 2.0 ** draw.randint(1, 21)  # as quantizers.BlockGrid has it
             if self.rule != "plain":  # which alone has an integrator that averages
                 one["noise"] = one["noise"].removeprefix("averaged_")
         return Step(self.rule, [first, first | other], (self["multiplier"], 1.0), draw.getrandbits(32))

@@ -36,6 +36,7 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "stochastic_param": False,
     "stochastic_state": False,
     "corrected_param": False,
+    "grad_blocks": False,
     "momentum": 0.0,
     "dampening": 0.0,
     "nesterov": False,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from qlangevin.reference_numbers import floor_of, quantize, unit_of
+from qlangevin.reference_grids import floor_of, quantize, unit_of
 
 MODES = ("nearest", "stochastic", "floor", "dither")
 RESOLUTIONS = (64.0, 2.0**20, 0.25, 100.0, 12345.678)

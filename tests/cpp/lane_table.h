@@ -13,7 +13,8 @@ struct Elementwise {
   void (*run)(const uint32_t* values, const uint32_t* random, uint32_t* out, int64_t count);
 };
 
-constexpr int kInputs = 7;  // param, grad, state, then the bits of noise, grad quantizer, update quantizer, and one unused
+constexpr int kInputs =
+    7;  // param, grad, state, then the bits of noise, grad quantizer, update quantizer, and patterns of the largest in blocks
 struct StepIn {
   const uint32_t* arrays[kInputs];
 };
@@ -125,6 +126,7 @@ void run_step(const Row<Rule>& row, const StepIn& in, const StepOut& out, int64_
     e.param = L::float_of(L::load_words(in.arrays[0], v));
     e.grad = L::float_of(L::load_words(in.arrays[1], v));
     e.states[0] = L::float_of(L::load_words(in.arrays[2], v));
+    e.largest = L::load_words(in.arrays[6], v);
     random.noise = noise_value<L>(row.common.noise, L::load_words(in.arrays[3], v));
     random.grad = L::load_words(in.arrays[4], v);
     random.update = L::load_words(in.arrays[5], v);

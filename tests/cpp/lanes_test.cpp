@@ -83,10 +83,11 @@ constexpr NoiseKind kKinds[] = {NoiseKind::gaussian, NoiseKind::uniform, NoiseKi
 template <class Rule, class Step>
 void compare_steps(const char* what, Step scalar, Step lanes) {
   std::vector<std::vector<uint32_t>> in;
-  for (uint64_t i = 0; i < kInputs; ++i) in.push_back(i < 3 ? make_values(20 + i) : make_halves(20 + i));
+  for (uint64_t i = 0; i < kInputs; ++i) in.push_back(i < 3 || i == 6 ? make_values(20 + i) : make_halves(20 + i));
+  for (uint32_t& pattern : in[6]) pattern &= 0x7FFFFFFFu;
   StepIn input{};
   for (size_t i = 0; i < kInputs; ++i) input.arrays[i] = in[i].data();
-  for (int option = 0; option < 60; ++option) {
+  for (int option = 0; option < 90; ++option) {
     Hyper h;
     h.lr = option % 4 == 0 ? 0.0 : 0.01;
     h.temperature = option % 3 == 0 ? 0.0 : 0.7;
@@ -97,6 +98,8 @@ void compare_steps(const char* what, Step scalar, Step lanes) {
     h.grad_resolution = option % 2 == 0 ? 256.0 : 100.0;
     h.update_resolution = option % 2 == 0 ? 1000.0 : 4096.0;
     h.noise = kKinds[option / 4 % 3];
+    h.grad_blocks = option >= 60;
+    if (h.grad_blocks) h.grad_resolution = 0x1p1 * (1 << option % 21);
     h.rule[0] = 0.9;
     h.rule[2] = option % 2;
     const Row<Rule> row = make_row<Rule>(h, option % 6 == 0 ? -0.3 : 1.0, 1 + option % 3, 0);

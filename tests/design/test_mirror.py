@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qlangevin import hyper, optim, quantizers, reference, reference_numbers, reference_root, reference_rules
+from qlangevin import hyper, optim, quantizers, reference, reference_grids, reference_numbers, reference_root, reference_rules
 from qlangevin.backends import native_form
 
 from .sources import block_after, read, without_comments
@@ -155,7 +155,7 @@ def test_the_scalars_of_a_step_have_the_same_names() -> None:
 # Headers, and functions that only vector code needs or that are one expression in Python.
 MIRRORED: dict[str, set[str]] = {
     "normal.h": {"averages", "law_of"},
-    "quantize.h": {"one_if", "draws"},
+    "quantize.h": {"one_if", "draws", "pattern_of_magnitude"},
     "scalars.h": {"effective_rounding"},
     "correct.h": set(),
 }
@@ -163,7 +163,7 @@ MIRRORED: dict[str, set[str]] = {
 
 @pytest.mark.parametrize("file", MIRRORED)
 def test_a_header_s_functions_stand_in_the_mirror_in_order(file: str) -> None:
-    mirror = "".join(section(f"qlangevin/reference{part}.py", file) for part in ("_numbers", "_correct", ""))
+    mirror = "".join(section(f"qlangevin/reference{part}.py", file) for part in ("_numbers", "_grids", "_correct", ""))
     wanted = [name for name in cpp_functions(header(file)) if name not in MIRRORED[file]]
     assert wanted and python_functions(mirror) == wanted
 
@@ -227,8 +227,8 @@ def test_enumerations(file: str, enum: str, names: tuple[str, ...], codes: dict[
 @pytest.mark.parametrize(
     ("file", "function", "literals"),
     [
-        ("quantize.h", reference_numbers.even_of, ("12582912.0",)),
-        ("quantize.h", reference_numbers.quantize, ("4194304.0", "0.5")),
+        ("quantize.h", reference_grids.even_of, ("12582912.0",)),
+        ("quantize.h", reference_grids.quantize, ("4194304.0", "0.5")),
         ("round.h", reference_numbers.round_to, ("0x7BFF", "0x38000000", "0x38800000", ">> 13", "half >> 3", ">> 16")),
     ],
 )

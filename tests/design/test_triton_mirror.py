@@ -15,6 +15,7 @@ from .test_mirror import ORDER, constant, cpp_functions, field_names, header, or
 
 FILES = list_files((".py",), ("triton_kernels",))
 QUANTIZE_NAMES = {name: name for name in ("one_if", "even_of", "floor_of", "unit_of", "quantize")} | {"draws": "draws_bits"}
+QUANTIZE_NAMES |= {name: name for name in ("pattern_of_magnitude", "spacing_of_block", "quantize_block")}
 NORMAL_NAMES = ("averages", "law_of", "gaussian", "uniform", "rademacher", "noise_value", "average")
 # Functions of csrc/core, by header, in their order there; what a mirror calls otherwise has another name on the right.
 SECTIONS: list[tuple[str, str, dict[str, str]]] = [
@@ -165,8 +166,9 @@ def test_both_sides_hold_the_same_literals(function: str, other: str, literals: 
 
 # What the kernels may ask of Triton: everything here is exact, or rounds once as IEEE-754 has it.
 EXACT = {
-    "arange", "constexpr", "full", "inline_asm_elementwise", "join", "load", "max", "minimum", "multiple_of", "permute",
-    "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where", "zeros_like",
+    "arange", "broadcast_to", "constexpr", "full", "inline_asm_elementwise", "join", "load", "max", "minimum", "multiple_of",
+    "permute", "pointer_type", "program_id", "reshape", "split", "static_range", "store", "trans", "umulhi", "where",
+    "zeros_like",
 }  # fmt: skip
 BINARY64 = re.compile(
     r"(\w+_)?(norm_of|clip_coefficient|compensation_factor|decayed_lr|correction|make_row|noise_variance|prepare|multiplier_of)"

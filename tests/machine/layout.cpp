@@ -45,6 +45,7 @@ ql::Hyper make_hyper(const double* numbers, const int* choices) {
   h.stochastic_param = choices[3] != 0;
   h.stochastic_state = choices[4] != 0;
   h.corrected_param = choices[5] != 0;
+  h.grad_blocks = choices[6] != 0;
   return h;
 }
 

@@ -65,7 +65,7 @@ class Layout:
         own = [float(h[name]) for name in reference_rules.RULES[rule].hypers]
         numbers = [float(h[name]) for name in NUMBERS] + own + [0.0] * (RULE_HYPERS - len(own))
         choices = [NOISE_CODES[h["noise"]], ROUNDING_CODES[h["grad_rounding"]], ROUNDING_CODES[h["update_rounding"]]]
-        choices += [int(h["stochastic_param"]), int(h["stochastic_state"]), int(h["corrected_param"])]
+        choices += [int(h["stochastic_param"]), int(h["stochastic_state"]), int(h["corrected_param"]), int(h["grad_blocks"])]
         numbers_type, choices_type = ctypes.c_double * len(numbers), ctypes.c_int * len(choices)
         query = Query(
             rule.encode(), numbers_type(*numbers), choices_type(*choices), multiplier, step, chain % (1 << 32), compensation

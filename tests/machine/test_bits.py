@@ -50,7 +50,7 @@ def is_unusual(case: Case) -> bool:
     """Whether a step has what kernels of certain types leave out."""
     hypers = case.make_step().hypers
     used = [hypers[group] for group in {job.group for job in case.make_jobs()}]
-    return any(h["corrected_param"] or h["noise"].startswith("averaged_") for h in used)
+    return any(h["corrected_param"] or h["grad_blocks"] or h["noise"].startswith("averaged_") for h in used)
 
 
 def find_kernels(binaries: Binaries, layout: Layout, case: Case) -> list[Kernel]:
@@ -107,7 +107,7 @@ def test_machine_code_equals_reference(binaries: Binaries, layout: Layout, block
 
 
 EVERYTHING = {"lr": 0.1, "temperature": 1.0, "noise": "gaussian", "stochastic_param": True, "stochastic_state": True}
-EVERYTHING |= {"corrected_param": False}
+EVERYTHING |= {"corrected_param": False, "grad_blocks": False}
 
 
 def test_every_kernel_equals_reference(binaries: Binaries, layout: Layout) -> None:

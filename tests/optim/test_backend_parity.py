@@ -58,6 +58,7 @@ GRIDS = st.one_of(
         st.sampled_from(quantizers.ROUNDINGS),
     ),
 )
+BLOCKS = st.builds(quantizers.BlockGrid, st.sampled_from([3, 8, 23]), st.sampled_from(quantizers.ROUNDINGS))
 TENSORS = st.builds(
     TensorSpec,
     st.one_of(st.sampled_from([*DENSE]), st.integers(0, 70), st.sampled_from([4095, 16384, 16391])),
@@ -71,7 +72,7 @@ NUMBERS = {
     "lr": st.sampled_from([0.0, 1e-3, 0.1, 3.0]),
     "weight_decay": st.sampled_from([0.0, 0.1]),
     "decoupled_weight_decay": st.booleans(),
-    "grad_quantizer": GRIDS,
+    "grad_quantizer": st.one_of(GRIDS, BLOCKS),
     "update_quantizer": GRIDS,
     "noise": st.sampled_from(["gaussian", "uniform", "rademacher"]),
     "param_rounding": ROUNDING,

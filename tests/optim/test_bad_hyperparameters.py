@@ -13,7 +13,7 @@ from qlangevin import BackendError, HyperparameterError, QlangevinError, quantiz
 
 from .problems import make_problem, make_sgld
 from .snapshots import unchanged
-from .wrong_values import COMBINATIONS, GRIDS, ROWS, Wrong
+from .wrong_values import BLOCK_GRIDS, COMBINATIONS, GRIDS, ROWS, Wrong
 
 
 def check_message(error: pytest.ExceptionInfo[Any], row: Wrong) -> None:
@@ -77,6 +77,18 @@ def test_grids(arguments: tuple[Any, ...], told: str) -> None:
     with pytest.raises(HyperparameterError) as error:
         quantizers.Grid(*arguments)
     assert told in str(error.value) and repr(arguments[-1])[:200] in str(error.value)
+
+
+@pytest.mark.parametrize(("arguments", "told"), BLOCK_GRIDS, ids=lambda value: str(value)[:40])
+def test_block_grids(arguments: tuple[Any, ...], told: str) -> None:
+    with pytest.raises(HyperparameterError) as error:
+        quantizers.BlockGrid(*arguments)
+    assert told in str(error.value) and repr(arguments[-1])[:200] in str(error.value)
+
+
+def test_updates_have_no_blocks() -> None:
+    with pytest.raises(HyperparameterError, match=r"update_quantizer must be a qlangevin\.quantizers\.Grid or None"):
+        make_sgld(make_problem().list(), update_quantizer=quantizers.BlockGrid())
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])

@@ -20,6 +20,7 @@ SAVABLE: dict[str, dict[str, Any]] = {
     "plain": {"temperature": 0.5},
     "momentum": ALL_ON,
     "grid": {**ALL_ON, "update_quantizer": quantizers.Grid(256, "stochastic"), "grad_quantizer": quantizers.Grid(64)},
+    "blocks": {**ALL_ON, "grad_quantizer": quantizers.BlockGrid(6, "dither")},
     "grid with a schedule": {**ALL_ON, "update_quantizer": quantizers.Grid(schedules.Linear(8.0, 64.0, 5), "dither")},
     "schedules": {
         **ALL_ON,

@@ -71,3 +71,9 @@ GRIDS: list[tuple[tuple[Any, ...], str]] = [
     *(((value,), "resolution") for value in (0, 0.0, -1, NAN, -INF, None, "64", True, 1j, (64,), 10**400)),
     *(((64, value), "nearest, stochastic, floor, dither") for value in ("up", "auto", None, True, 0, ["nearest"])),
 ]
+
+# Arguments of quantizers.BlockGrid.
+BLOCK_GRIDS: list[tuple[tuple[Any, ...], str]] = [
+    *(((value,), "bits must be an integer in [3, 23]") for value in (2, 24, 0, -8, 8.0, NAN, None, "8", True)),
+    *(((8, value), "nearest, stochastic, floor, dither") for value in ("up", "noise", "auto", None, True, ["nearest"])),
+]

@@ -11,6 +11,7 @@ from torch import Tensor
 from qlangevin import reference, reference_rules
 from qlangevin.triton_kernels import squares, tables
 from qlangevin.triton_kernels import step as kernels
+from qlangevin.triton_kernels.folds import make_folds
 from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.kernels import Job, Step
@@ -22,7 +23,7 @@ RULE_FORMATS |= {"adam_amsgrad": RULE_FORMATS["adam"]}
 
 def make_rows(kernel: str, rows: Sequence[reference.Row]) -> Tensor:
     """The table of scalars."""
-    layout = struct.Struct(f"<{tables.NUMBERS.value}f3i3?1x{RULE_FORMATS[kernel]}2I")
+    layout = struct.Struct(f"<{tables.NUMBERS.value}f3i4?{RULE_FORMATS[kernel]}2I")
     packed = bytearray(layout.size * len(rows))
     for i, row in enumerate(rows):
         values = [getattr(row.common, name) for name in Scalars._fields]
@@ -65,7 +66,7 @@ def step_triton(step: Step, jobs: Sequence[Job]) -> None:
 
 def fold_chunks(values: Tensor, jobs: Sequence[Job]) -> Tensor:
     """The numbers of each job from those of each chunk, (chunks, width)."""
-    folds, last_folds, segments = tables.make_folds([(job.param.numel(), job.offset) for job in jobs])
+    folds, last_folds, segments = make_folds([(job.param.numel(), job.offset) for job in jobs])
     width = values.shape[1]
     sums = torch.full((len(jobs) + segments, width), float("nan"), dtype=torch.float64)
     for source, some in ((values, folds), (sums, last_folds)):

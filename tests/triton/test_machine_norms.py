@@ -16,8 +16,8 @@ pytest.importorskip("triton")
 
 from qlangevin.reference import STATISTICS
 from qlangevin.reference_numbers import sum_fixed, sum_squares
+from qlangevin.triton_kernels.folds import make_folds
 from qlangevin.triton_kernels.squares import Shape
-from qlangevin.triton_kernels.tables import make_folds
 
 from ..core.cases import FULL, make_values
 from ..core.kernels import DTYPES, Job, Step, compare_jobs, settings

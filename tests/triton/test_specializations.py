@@ -74,6 +74,7 @@ CHANGES: list[dict[str, Any]] = [
     {"decoupled_weight_decay": 1.0},
     *({"noise": kind, "temperature": 1.0} for kind in ("gaussian", "uniform", "rademacher", "averaged_gaussian")),
     *({"grad_rounding": mode, "grad_resolution": 16.0} for mode in ("nearest", "stochastic", "floor", "dither")),
+    {"grad_rounding": "nearest", "grad_resolution": 16.0, "grad_blocks": True},
     *({"update_rounding": mode, "update_resolution": 1.0} for mode in ("nearest", "stochastic", "floor", "dither")),
     {"stochastic_param": True},
     {"stochastic_state": True},

@@ -13,6 +13,7 @@ pytest.importorskip("triton")
 from qlangevin import reference, reference_rules
 from qlangevin.backends import native_form
 from qlangevin.triton_kernels import tables
+from qlangevin.triton_kernels.folds import make_folds
 from qlangevin.triton_kernels.scalars import Scalars
 
 from ..core.cases import RULE_ROWS
@@ -106,7 +107,7 @@ def test_folds_are_those_of_the_native_plan(seed: int) -> None:
     draw = random.Random(seed)
     sizes = (0, 1, CHUNK, 3 * CHUNK + 1, LONG - 1, LONG, LONG + 1, 2 * LONG, 2 * LONG + 5, LONG * (CHUNK - 1))
     extents = [(draw.choice(sizes), draw.choice((0, 1, CHUNK - 1, CHUNK, 2**51 + 17))) for _ in range(draw.randrange(6))]
-    folds, last_folds, segments = tables.make_folds(extents)
+    folds, last_folds, segments = make_folds(extents)
     assert (folds.tolist(), last_folds.tolist(), segments) == plan_folds(extents)
     assert folds.shape[1:] == last_folds.shape[1:] == (3,) and folds.dtype == last_folds.dtype == torch.int64
 
@@ -114,15 +115,15 @@ def test_folds_are_those_of_the_native_plan(seed: int) -> None:
 def test_folds_name_chunks_as_the_table_of_chunks_has_them() -> None:
     extents = [(5, 3), (0, 0), (3 * CHUNK, 7), (CHUNK, CHUNK)]
     chunks = tables.make_chunks(extents)[:, 0].tolist()
-    for first, count, tensor in tables.make_folds(extents)[0].tolist():
+    for first, count, tensor in make_folds(extents)[0].tolist():
         assert chunks[first : first + count] == [tensor] * count == [one for one in chunks if one == tensor]
 
 
 def test_a_tensor_that_three_levels_cannot_sum_is_refused() -> None:
-    tables.make_folds([(CHUNK * LONG, 0)])
+    make_folds([(CHUNK * LONG, 0)])
     for extent in ((CHUNK * LONG + 1, 0), (CHUNK * LONG, 1)):
         with pytest.raises(ValueError, match=r"2\^36"):
-            tables.make_folds([extent])
+            make_folds([extent])
 
 
 @needs_gpu_on_host

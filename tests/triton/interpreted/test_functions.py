@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from qlangevin import reference_correct, reference_numbers, reference_root
+from qlangevin import reference_correct, reference_grids, reference_numbers, reference_root
 from qlangevin.triton_kernels import correct, draw, root, rounding
 
 from ...core.cases import make_values
@@ -42,6 +42,13 @@ def quantize_kernel(values, halves, grid, results, ROUNDING: tl.constexpr):
     half = tl.load(halves + at).to(tl.uint32, bitcast=True)
     result = rounding.quantize(tl.load(values + at), ROUNDING, tl.load(grid), tl.load(grid + 1), half)
     tl.store(results + at, result)
+
+
+@triton.jit
+def block_kernel(values, largest, halves, grid, results, ROUNDING: tl.constexpr):
+    at = tl.arange(0, BLOCK)
+    half, pattern = tl.load(halves + at).to(tl.uint32, bitcast=True), rounding.pattern_of_magnitude(tl.load(largest + at))
+    tl.store(results + at, rounding.quantize_block(tl.load(values + at), ROUNDING, tl.load(grid), pattern, half))
 
 
 @triton.jit
@@ -113,7 +120,18 @@ def test_quantizing(kind: str, resolution: float, mode: str) -> None:
     values, halves, got = make_numbers(kind), draw_halves(2), torch.empty(COUNT)
     spacing = reference_numbers.round_once(1.0 / resolution)
     quantize_kernel[(1,)](values, halves, torch.tensor([resolution, spacing]), got, ROUNDING_CODES[mode])
-    wanted = reference_numbers.quantize(values, mode, resolution, spacing, halves.long())
+    wanted = reference_grids.quantize(values, mode, resolution, spacing, halves.long())
+    assert find_difference(got, wanted) is None
+
+
+@pytest.mark.parametrize("mode", [mode for mode in ROUNDING_CODES if mode != "off"])
+@pytest.mark.parametrize("bits", [3, 8, 23])
+@pytest.mark.parametrize("kind", ["patterns", "special", "subnormal"])
+def test_quantizing_blocks(kind: str, bits: int, mode: str) -> None:
+    values, halves, got, spacing = make_numbers("wide"), draw_halves(2), torch.empty(COUNT), 2.0 ** (2 - bits)
+    largest = make_numbers(kind).abs()
+    block_kernel[(1,)](values, largest, halves, torch.tensor([spacing]), got, ROUNDING_CODES[mode])
+    wanted = reference_grids.quantize_block(values, mode, spacing, largest, halves.long())
     assert find_difference(got, wanted) is None
 
 

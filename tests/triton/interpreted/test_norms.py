@@ -11,7 +11,8 @@ from torch import Tensor
 
 from qlangevin.reference import STATISTICS
 from qlangevin.reference_numbers import sum_fixed, sum_squares
-from qlangevin.triton_kernels import squares, tables
+from qlangevin.triton_kernels import squares
+from qlangevin.triton_kernels.folds import make_folds
 
 from ...core.cases import make_values
 from ...core.kernels import DTYPES, Job, Step, settings
@@ -104,7 +105,7 @@ def test_nothing_is_summed_where_found_inf_is_set(found_inf: float) -> None:
 def test_tensors_of_more_chunks_than_one_sum_takes() -> None:
     """Over segments: 2 * 4096 + 5 chunks, beside short tensors and one of exactly as many as one sum takes."""
     extents = [(9, 0), ((2 * CHUNK + 5) * CHUNK - 3, 2), (CHUNK * CHUNK, 0), (0, 1)]
-    folds, last_folds, segments = tables.make_folds(extents)
+    folds, last_folds, segments = make_folds(extents)
     assert segments == 3
     counts = [1, 2 * CHUNK + 5, CHUNK, 0]
     values = make_list(sum(counts), 4)

@@ -36,6 +36,7 @@ MATERIALS: dict[str, tuple[Any, ...]] = {
     "stochastic_param": (False, True),
     "stochastic_state": (False, True),
     "corrected_param": (False, True),
+    "grad_blocks": (False, True),
     "momentum": (0.0, 0.9, 0.99999999, 1 / 3, 1e-310),
     "dampening": (0.0, 0.3, 1.0),
     "nesterov": (False, True),

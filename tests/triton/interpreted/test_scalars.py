@@ -24,7 +24,7 @@ def variance_kernel(numbers, steps, results, RULE: tl.constexpr):
     own = ()
     for k in tl.static_range(6):
         own = own + (tl.load(numbers + COUNT * (2 + k) + at),)  # noqa: RUF005
-    h = Hyper(lr, temperature, lr, lr, lr, lr, lr, own, at, at, at, at, at, at)
+    h = Hyper(lr, temperature, lr, lr, lr, lr, lr, own, at, at, at, at, at, at, at)
     tl.store(results + at, rules.noise_variance(RULE, h, tl.load(steps + at)))
 
 
