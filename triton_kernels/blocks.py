@@ -8,12 +8,14 @@ import triton.language as tl
 from .draw import GROUP, GROUPS
 from .rounding import GRAD_BLOCK, pattern_of_magnitude
 
-BLOCKS = tl.constexpr(GROUPS.value * GROUP.value // GRAD_BLOCK.value)  # of a row; elements outside of their tensor are 0
+LANES = tl.constexpr(GRAD_BLOCK.value // GROUP.value)  # groups of a block; a row has two blocks
 
 
 @triton.jit
 def largest_of_block(g):
-    """For each element of a row the pattern of the largest magnitude in its block."""
-    of_groups = tl.reshape(tl.max(pattern_of_magnitude(g), 0), (BLOCKS, GROUPS // BLOCKS))
-    of_blocks = tl.broadcast_to(tl.max(of_groups, 1)[:, None], (BLOCKS, GROUPS // BLOCKS))
-    return tl.broadcast_to(tl.reshape(of_blocks, (1, GROUPS)), (GROUP, GROUPS))
+    """For each element of a row the pattern of the largest magnitude in its block; elements outside of their tensor are 0."""
+    patterns = pattern_of_magnitude(g)
+    first = tl.arange(0, GROUPS)[None, :] < LANES
+    of_first = tl.max(tl.max(tl.where(first, patterns, 0), 0), 0)
+    of_second = tl.max(tl.max(tl.where(first, 0, patterns), 0), 0)
+    return tl.where(first, of_first, of_second)
