@@ -31,7 +31,7 @@ cuda::Tensor tensor_of(const py::dict& facts, bool counts_on_device) {
 std::unique_ptr<cuda::Plan> make_plan(const std::string& rule, const std::vector<std::string>& storage, const py::list& tensors,
                                       int device, int32_t groups, bool counts_on_device) {
   if (storage.size() != 3) throw std::invalid_argument("storage names the types of param, grad and state");
-  const cuda::StorageTypes types{storage_of(storage[0]), storage_of(storage[1]), storage_of(storage[2])};
+  const StorageTypes types{storage_of(storage[0]), storage_of(storage[1]), storage_of(storage[2])};
   cuda::Description description{rule, types, device, groups, {}, {}, {}};
   for (const py::handle item : tensors) {
     const auto facts = py::reinterpret_borrow<py::dict>(item);

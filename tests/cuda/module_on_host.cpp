@@ -10,7 +10,7 @@ namespace {
 
 // Which kernel steps tensors of these types, as a number; 0 if none does.
 uintptr_t find_step(const std::string& rule, const std::vector<std::string>& storage, bool observed, bool unusual) {
-  const ql::cuda::StorageTypes types{ql::storage_of(storage.at(0)), ql::storage_of(storage.at(1)), ql::storage_of(storage.at(2))};
+  const ql::StorageTypes types{ql::storage_of(storage.at(0)), ql::storage_of(storage.at(1)), ql::storage_of(storage.at(2))};
   return reinterpret_cast<uintptr_t>(ql::cuda::find_rule(rule).find_step(types, {observed, unusual}));
 }
 
