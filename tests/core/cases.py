@@ -52,7 +52,7 @@ FACTORS: dict[str, tuple[Any, ...]] = {
     "stochastic_param": (False, True),
     "stochastic_state": (False, True),
     "corrected_param": (False, False, True),
-    "grad_blocks": (False, False, True),
+    "grad_blocks": (False, False, False, True),
     "lr": (0.0, 1e-3, 0.1),
     "temperature": (0.0, 1e-4, 1.0),
     "weight_decay": (0.0, 0.1),
@@ -94,6 +94,7 @@ class Case:
         other = {name: draw.choice(FACTORS[name]) for name in names}
         for one in (first, other):
             one["stochastic_param"] |= one["corrected_param"]  # as hyper.py has it
+            one["grad_blocks"] &= one["grad_rounding"] != "off"
             if one["grad_blocks"]:
                 one["grad_resolution"] = 2.0 ** draw.randint(1, 21)  # as quantizers.BlockGrid has it
             if self.rule != "plain":  # which alone has an integrator that averages
@@ -198,20 +199,21 @@ USUAL: dict[str, dict[str, Any]] = {
 
 
 def list_cases(count: int = CASES) -> Iterator[Case]:
-    """All pairs first, then random points, `count` in all; every third random one is a usual step, or nearly so."""
+    """All pairs first, then random points, `count` in all; every second random one is a usual step, or nearly so."""
     rows = all_pairs(FACTORS)
     for seed, row in enumerate(rows):
         yield Case(1000 * seed, row)
     for seed in range(len(rows), count):
         draw = random.Random(seed)
         row = {name: draw.choice(values) for name, values in FACTORS.items()}
-        if seed % 3 == 0:
+        if seed % 2 == 0:
             row |= USUAL[draw.choice(list(USUAL))] | {
                 "grad": row["param"],
                 "grad_rounding": "off",
+                "corrected_param": False,
                 "lr": draw.choice((1e-3, 0.1)),
             }
-            if seed % 2 == 0:  # one thing is different
+            if seed % 4 == 0:  # one thing is different
                 name = draw.choice(list(FACTORS))
                 row[name] = draw.choice(FACTORS[name])
         yield Case(1000 * seed, row)

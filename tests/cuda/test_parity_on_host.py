@@ -83,7 +83,10 @@ def reached(case: Case) -> set[tuple[str, str, str]]:
     if not whole or case["lr"] == 0.0:
         return set()
     state = case["state"] if reference_rules.RULES[case.rule].states else "float32"
-    return {(KERNELS[case.rule], case["param"], state) if case["param"] == case["grad"] else (KERNELS[case.rule], "any", "any")}
+    h = case.make_step().hypers[0]
+    usual = not (h["corrected_param"] or h["grad_blocks"] or h["noise"].startswith("averaged_"))
+    known = usual and case["param"] == case["grad"]
+    return {(KERNELS[case.rule], case["param"], state) if known else (KERNELS[case.rule], "any", "any")}
 
 
 def test_the_cases_reach_every_kernel() -> None:
