@@ -106,15 +106,16 @@ def shuffle(i: Instruction) -> Action:
 
 @opcode("REDUX")
 def reduce_lanes(i: Instruction) -> Action:
-    """The sum of all lanes' integers."""
-    if i.modifiers != ("SUM", "S32"):
+    """The sum of all lanes' integers, or the largest without their signs."""
+    if i.modifiers not in {("SUM", "S32"), ("MAX",)}:
         raise i.complain("an unknown reduction")
+    reduce = np.add if i.modifiers[0] == "SUM" else np.maximum
     destination, a = expect(i, 2)
     put, x = write(i, destination), read(i, a)
 
     def act(w: Any, mask: Any) -> None:
         if mask is not None:
             raise i.complain("a reduction of a part of the warp")
-        put(w, np.broadcast_to(x(w), 32).sum(dtype=np.uint32, keepdims=True), mask)
+        put(w, reduce.reduce(np.broadcast_to(x(w), 32), dtype=np.uint32, keepdims=True), mask)
 
     return act

@@ -117,6 +117,11 @@ def test_uniform_predicates_are_kept_in_a_uniform_register() -> None:
     assert [int(warp.ur[k, 0]) for k in (9, 8)] == [0xF1, 0xF0]
 
 
+def test_lanes_are_reduced() -> None:
+    warp = run("S2R R1, SR_TID.X", "IADD3 R2, R1, -0x3, RZ", "REDUX.SUM.S32 UR8, R2", "REDUX.MAX UR9, R2", "REDUX.MAX UR7, R1")
+    assert [int(warp.ur[k, 0]) for k in (8, 9, 7)] == [sum(range(32)) - 96, 0xFFFFFFFF, 31]
+
+
 def test_lanes_part_and_meet_again() -> None:
     code = (
         "S2R R1, SR_TID.X",
