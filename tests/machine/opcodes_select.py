@@ -59,17 +59,36 @@ def select(i: Instruction) -> Action:
     return lambda w, mask: put(w, np.where(chosen(w), first(w), second(w)), mask)
 
 
-@opcode("VIMNMX", "IMNMX", "UIMNMX")
+@opcode("VIMNMX", "VIMNMX3", "IMNMX", "UIMNMX")
 def smaller_or_larger(i: Instruction) -> Action:
-    """The smaller if the predicate holds, else the larger."""
+    """The smallest of two or three if the predicate holds, else the largest."""
     signed = "U32" not in modifiers(i, "U32", "S32")
-    destination, a, b, p = expect(i, 4)
-    put, x, y, smaller = write(i, destination), read(i, a), read(i, b), read_predicate(i, p)
+    destination, *sources, p = expect(i, 5 if i.opcode == "VIMNMX3" else 4)
+    put, smaller, reads = write(i, destination), read_predicate(i, p), [read(i, one) for one in sources]
 
     def act(w: Any, mask: Any) -> None:
-        first, second = x(w), y(w)
-        less = first.view(np.int32) < second.view(np.int32) if signed else first < second
-        put(w, np.where(less == smaller(w), first, second), mask)
+        first, *others = (one(w) for one in reads)
+        for second in others:
+            less = first.view(np.int32) < second.view(np.int32) if signed else first < second
+            first = np.where(less == smaller(w), first, second)
+        put(w, first, mask)
+
+    return act
+
+
+@opcode("VIADDMNMX")
+def add_and_compare(i: Instruction) -> Action:
+    """The smaller of a + b and c if the predicate holds, else the larger; what a sum of more than 32 bits does is not known."""
+    modifiers(i, "S32")
+    destination, a, b, c, p = expect(i, 5)
+    put, x, y, z, smaller = write(i, destination), read(i, a), read(i, b), read(i, c), read_predicate(i, p)
+
+    def act(w: Any, mask: Any) -> None:
+        total = np.broadcast_to(x(w).view(np.int32).astype(np.int64) + y(w).view(np.int32), 32)
+        if (np.abs(total if mask is None else total[mask]) >= 1 << 31).any():
+            raise i.complain("a sum beyond 32 bits")
+        other = z(w).view(np.int32)
+        put(w, np.where((total < other) == smaller(w), total, other).astype(np.int32).view(np.uint32), mask)
 
     return act
 

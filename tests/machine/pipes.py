@@ -21,7 +21,8 @@ INTEGER_PER_BYTE = MULTIPROCESSORS * INTEGER_LANES * GIGAHERTZ / TERABYTES / 100
 PIPES: dict[str, tuple[str, ...]] = {
     # 64 lanes a cycle. MOV and CS2R are counted here although some can go elsewhere.
     "integer": (
-        *("LOP3", "IADD3", "IADD", "VIADD", "SHF", "PRMT", "ISETP", "FSETP", "SEL", "FSEL", "FSET", "LEA", "FMNMX", "VIMNMX"),
+        *("LOP3", "IADD3", "IADD", "VIADD", "SHF", "PRMT", "ISETP", "FSETP", "SEL", "FSEL", "FSET", "LEA", "FMNMX"),
+        *("VIMNMX", "VIMNMX3", "VIADDMNMX"),
         *("IMNMX", "PLOP3", "R2P", "P2R", "MOV", "CS2R", "VOTE", "IABS", "BMSK", "SGXT", "FCHK"),
     ),
     # 64 lanes a cycle: the half of the FMA pipe that multiplies integers; half of what FP32 has.

@@ -77,6 +77,11 @@ def bits(value: float) -> int:
         ("LDC R9, c[0x0][0x10]", {}, 0x13121110),
         ("ULDC.U8 UR9, c[0x0][UR4+0x1]", {"UR4": 4, "R9": 1}, 1),
         ("VIMNMX.U32 R9, R1, R2, PT", {"R1": 0xFFFFFFFF, "R2": 3}, 3),
+        ("VIMNMX3.U32 R9, R1, R2, R3, !PT", {"R1": 3, "R2": 0xFFFFFFFF, "R3": 7}, 0xFFFFFFFF),
+        ("VIMNMX3 R9, R1, R2, R3, PT", {"R1": 3, "R2": 0xFFFFFFFF, "R3": 7}, 0xFFFFFFFF),
+        ("VIADDMNMX R9, R1, R2, 0x800000, !PT", {"R1": 0x900000, "R2": 0xFFFFFFFF}, 0x8FFFFF),
+        ("VIADDMNMX R9, R1, -R2, 0x800000, !PT", {"R1": 0x900000, "R2": 0x900000}, 0x800000),
+        ("VIADDMNMX R9, R1, R2, 0x800000, PT", {"R1": 1, "R2": 0xFFFFFFFE}, 0xFFFFFFFF),
         ("SHFL.UP PT, R9, R1, 0x1, RZ", {"R1": 6}, 6),
     ],
 )

@@ -19,6 +19,7 @@ from triton.runtime.jit import JITFunction
 from qlangevin import reference_rules
 from qlangevin.triton_kernels import prepare, squares, step
 
+from ..core.cases import FULL
 from ..core.kernels import DTYPES
 from ..machine import tools
 from ..machine.binaries import Kernel, read_cubin
@@ -67,6 +68,13 @@ def list_specializations(sees: str = "") -> list[Specialization]:
         states = (torch.float32, torch.bfloat16) if reference_rules.RULES[kernel].states else (torch.float32,)
         found += [Specialization(kernel, *dtypes, sees) for dtypes in product(DTYPES.values(), DTYPES.values(), states)]
     return found
+
+
+def take_specializations(sees: str = "") -> list[Specialization]:
+    """What every test run compiles: all whose gradients have their parameter's type, and a fifth of the others."""
+    every = list_specializations(sees)
+    usual, others = [one for one in every if one.grad == one.param], [one for one in every if one.grad != one.param]
+    return every if FULL else usual + others[::5]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Every kernel compiles ahead of time, without spills, contraction or approximation, for sm_80, sm_90 and sm_100.
+"""Kernels compile ahead of time, without spills, contraction or approximation, for sm_80, sm_90 and sm_100.
 
-Of those for sm_80 and sm_100, and of those that see a step, a part, which has all storage types; QLANGEVIN_FULL=1 takes all.
+Those of take_specializations(); for sm_80 and sm_100, and of those that see a step, a part; QLANGEVIN_FULL=1 takes all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from ..core.cases import FULL
 from ..core.kernels import DTYPES
 from ..machine.test_instructions import FORBIDDEN, code_of
 from ..machine.tools import MissingToolError, find
-from .compiled import Binary, Compiled, compile_all, compile_fold, compile_prepare, compile_squares, list_specializations
+from .compiled import (
+    Binary,
+    Compiled,
+    compile_all,
+    compile_fold,
+    compile_prepare,
+    compile_squares,
+    list_specializations,
+    take_specializations,
+)
 
 try:
     find("cuobjdump"), find("nvdisasm")
@@ -34,7 +43,7 @@ by_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 
 @cache
 def compiled(architecture: int) -> list[Compiled]:
-    return compile_all(list_specializations()[:: 1 if FULL or architecture == 90 else 5], architecture)
+    return compile_all(take_specializations()[:: 1 if FULL or architecture == 90 else 3], architecture)
 
 
 @cache
