@@ -1,7 +1,7 @@
 """RMSprop with momentum and P frozen, on a x^2 / 2: the velocity of P g and its noise keep T, whatever P.
 
-K = lr P a, m the momentum, w = lr v: w' = m w + K x + noise of variance 2 (1 - m) lr P T, x' = x - w'. That is SGHMC with lr P for
-lr: a Var x / T = (1 + m) Var w / (2 lr P T) = 1 / (1 - K / (2 (1 + m))).
+K = lr P a, m the momentum, w = lr v: w' = m w + K x + noise of variance 2 (1 - m) lr P T, x' = x - w'. That is SGHMC with lr P
+for lr: a Var x / T = (1 + m) Var w / (2 lr P T) = 1 / (1 - K / (2 (1 + m))).
 """
 
 from __future__ import annotations
