@@ -79,6 +79,9 @@ def test_a_schedule_of_the_momentum_is_read_at_every_step(backend: str) -> None:
         optimizer.param_groups[0]["momentum"] = momentum if momentum else 2.0**-1000  # 0 in binary32, but with a velocity
         other.run(optimizer, [step])
         assert_same(problem.values(), other.values())
+    still = make_problem()
+    still.run(LangevinRMSprop(still.list(), momentum=0.9, **given), range(1, len(momenta) + 1))
+    assert not any(value.equal(other.values()[name]) for name, value in still.values().items())
 
 
 def test_one_cycle_turns_the_momentum() -> None:
