@@ -56,17 +56,18 @@ def measure(optimizer_class: Any, k: float, momentum: float, **options: Any) -> 
 
 def measure_frozen(optimizer_class: Any, k: float, momentum: float, **options: Any) -> float:
     """Of a preconditioned rule that was shown one gradient: its P is fixed then, whatever it is, and lr such that k = lr P a."""
+    heavy = momentum > 0 and issubclass(optimizer_class, LangevinRMSprop)
     x = Parameter(torch.zeros(REPLICAS))
     x.grad = torch.full_like(x, 5.0)
     adam = issubclass(optimizer_class, LangevinAdam)
-    given = {**({"betas": (momentum, 0.999)} if adam else {}), **options}
+    given = {**({"betas": (momentum, 0.999)} if adam else {"momentum": momentum} if heavy else {}), **options}
     optimizer = optimizer_class([x], 1.0, seed=3, **given)
     optimizer.step()
     optimizer.freeze_preconditioner()
     optimizer.param_groups[0].update(lr=k / (CURVATURE * preconditioner(optimizer, x)), temperature=TEMPERATURE)
     with torch.no_grad():
         x.zero_()
-        for name in {"exp_avg"} & set(optimizer.state[x]):
+        for name in {"exp_avg", "momentum_buffer"} & set(optimizer.state[x]):
             optimizer.state[x][name].zero_()
     if optimizer_class is LangevinAdamW:  # a decay of k / 10 a step
         optimizer.param_groups[0]["weight_decay"] = k / 10 / optimizer.param_groups[0]["lr"]
@@ -81,7 +82,9 @@ def preconditioner(optimizer: Any, x: Parameter) -> float:
         return math.sqrt((float(state["acc_delta"][0]) + eps) / (float(state["square_avg"][0]) + eps))
     if isinstance(optimizer, LangevinAdam):
         return 1 / (math.sqrt(float(state["exp_avg_sq"][0]) / (1 - group["betas"][1])) + eps)
-    return 1 / (math.sqrt(float(state["sum" if isinstance(optimizer, LangevinAdagrad) else "square_avg"][0])) + eps)
+    mean = float(state["grad_avg"][0]) if "grad_avg" in state else 0.0
+    square = float(state["sum" if isinstance(optimizer, LangevinAdagrad) else "square_avg"][0])
+    return 1 / (math.sqrt(square - mean * mean) + eps)
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ def main() -> None:
         ("QuantizedSGD, dither", measure, QuantizedSGD, gridded, plain + heavy, calibrated("dither")),
         ("QuantizedSGD, noise", measure, QuantizedSGD, sgld, heavy, calibrated("noise")),
         ("LangevinRMSprop", measure_frozen, LangevinRMSprop, sgld, plain, {}),
+        ("LangevinRMSprop, centred", measure_frozen, LangevinRMSprop, sgld, plain + heavy, {"centered": True}),
+        ("LangevinRMSprop", measure_frozen, LangevinRMSprop, sgld, heavy, {}),
         ("LangevinAdagrad", measure_frozen, LangevinAdagrad, sgld, plain, {}),
         ("LangevinAdadelta", measure_frozen, LangevinAdadelta, sgld, plain, {"rho": 0.9}),
         ("LangevinAdam", measure_frozen, LangevinAdam, adam, averaged, {}),

@@ -15,7 +15,7 @@ from . import buckets, hyper, schedules
 from .errors import HyperparameterError, StateDictError, TensorError
 from .quantizers import AdaptiveResolution, BlockGrid, CalibratedResolution, Compensation, Grid, LogResolution
 from .reference_rules import RULES
-from .scalar_values import as_counter, as_number
+from .scalar_values import as_counter
 
 if TYPE_CHECKING:
     from .optim.base import LangevinOptimizer
@@ -107,18 +107,12 @@ def check_rules(optimizer: LangevinOptimizer, told: str, saved: Mapping[str, Any
         return {hyper.GROUP_NAMES.get(name, name) for rule in rules for name in RULES[rule].hypers}
 
     own = names_of(optimizer.rules)
-    others = {*names_of(RULES), *optimizer.off_if_zero} - own
-    foreign = {name for name in others if name in saved and not (name in optimizer.off_if_zero and is_off(saved[name]))}
+    foreign = {name for name in names_of(RULES) - own if name in saved}
     missing = {name for name in own if name not in saved and not getattr(optimizer.rule_fields[name], "scheduled", False)}
     if foreign or ("numerics_version" in saved and missing):
         found = ", ".join(sorted(foreign)) if foreign else f"no {', '.join(sorted(missing))}"
         known = ", ".join(optimizer.rules)
         raise StateDictError(f"{told}: it was saved by an optimizer of another rule, which has {found}; known here: {known}")
-
-
-def is_off(value: Any) -> bool:
-    """Whether a hyper-parameter that an optimizer does not have is absent in fact: 0, False or None."""
-    return value is None or value is False or as_number(value) == 0
 
 
 def accept_version(groups: list[dict[str, Any]]) -> None:

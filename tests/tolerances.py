@@ -109,6 +109,15 @@ TOLERANCES = {
         "that and 2.03 for the root of P, 4.05; 9.1 for its square, 11.1 with g and lr. torch: its root, within an ulp, 2, "
         "eps, a product and a quotient, 5",
     ),
+    "rmsprop_twin_variance": Tolerance(
+        2 * 2.0**-24,
+        "of v, the sum of m^2 and v - m^2, either of which is rounded in either program. It and the moments' own bounds count "
+        "v / (v - m^2) times in the variance, by which the test divides: 100 times where the mean is 10 deviations",
+    ),
+    "rmsprop_twin_kept": Tolerance(
+        6 * 2.0**-24, "of momentum |b|: the momentum's rounding, a product and the sum in either program; P g has its own"
+    ),
+    "rmsprop_twin_moved": Tolerance(4 * 2.0**-24, "of lr (momentum |b| + P |g|): lr's rounding and product in either program"),
     "adam_twin_update": Tolerance(
         22.1 * 2.0**-24,
         "of lr P |m|; 14.1 of ours: RMSprop's 11.1, the root's correction and its rounding 2, the displacement's factor's "

@@ -51,6 +51,18 @@ from .momentum_rules import (
     sghmc_noise_variance,
     sghmc_prepare,
 )
+from .rmsprop_rules import (
+    rmsprop_centered_accumulate,
+    rmsprop_centered_momentum_accumulate,
+    rmsprop_centered_momentum_precondition,
+    rmsprop_centered_precondition,
+    rmsprop_momentum_accumulate,
+    rmsprop_momentum_displace,
+    rmsprop_momentum_finish,
+    rmsprop_momentum_noise_variance,
+    rmsprop_momentum_precondition,
+    rmsprop_momentum_prepare,
+)
 
 KERNELS = {  # the rule whose kernel steps a rule
     "plain": "plain",
@@ -62,33 +74,47 @@ KERNELS = {  # the rule whose kernel steps a rule
     "adam": "adam",
     "adam_amsgrad": "adam_amsgrad",
     "adadelta": "adadelta",
+    "rmsprop_centered": "rmsprop_centered",
+    "rmsprop_momentum": "rmsprop_momentum",
+    "rmsprop_centered_momentum": "rmsprop_centered_momentum",
 }
+BASES = {"adam_amsgrad": "adam", "rmsprop_centered": "rmsprop", "rmsprop_centered_momentum": "rmsprop_momentum"}
+
+
+@triton.constexpr_function
+def base_of(rule):
+    """The rule whose members a rule has, but for `accumulate` and `precondition`."""
+    return BASES.get(rule, rule)
 
 
 @triton.constexpr_function
 def hypers_of(rule):
     """How many hyper-parameters a rule has of its own."""
     numbers = {"plain": 0, "momentum": 3, "cool_momentum": 1, "sghmc": 2, "rmsprop": 3, "adagrad": 3, "adam": 6}
-    return (numbers | {"adam_amsgrad": 6, "adadelta": 3})[rule]
+    numbers |= {"adam_amsgrad": 6, "adadelta": 3}
+    return (numbers | {"rmsprop_centered": 3, "rmsprop_momentum": 4, "rmsprop_centered_momentum": 4})[rule]
 
 
 @triton.constexpr_function
 def states_of(rule):
     """How many state tensors a rule has."""
-    return {"plain": 0, "momentum": 1, "rmsprop": 1, "adam": 2, "adam_amsgrad": 3, "adadelta": 2}[rule]
+    states = {"plain": 0, "momentum": 1, "rmsprop": 1, "adam": 2, "adam_amsgrad": 3, "adadelta": 2}
+    return (states | {"rmsprop_centered": 2, "rmsprop_momentum": 2, "rmsprop_centered_momentum": 3})[rule]
 
 
 @triton.constexpr_function
 def site_of(rule):
     """Where a rule's noise goes."""
     sites = {"plain": "displacement", "momentum": "velocity", "rmsprop": "displacement", "adam": "displacement"}
-    return (sites | {"adam_amsgrad": "displacement", "adadelta": "displacement"})[rule]
+    sites |= {"adam_amsgrad": "displacement", "adadelta": "displacement", "rmsprop_centered": "displacement"}
+    return (sites | {"rmsprop_momentum": "velocity", "rmsprop_centered_momentum": "velocity"})[rule]
 
 
 @triton.constexpr_function
 def second_moment_of(rule):
     """Which state is the second moment that P is made of; -1: P is 1."""
-    return {"plain": -1, "momentum": -1, "rmsprop": 0, "adam": 1, "adam_amsgrad": 2, "adadelta": 0}[rule]
+    moments = {"plain": -1, "momentum": -1, "rmsprop": 0, "adam": 1, "adam_amsgrad": 2, "adadelta": 0}
+    return (moments | {"rmsprop_centered": 0, "rmsprop_momentum": 1, "rmsprop_centered_momentum": 1})[rule]
 
 
 @triton.constexpr_function
@@ -100,6 +126,7 @@ def averages_noise(rule):
 @triton.jit
 def noise_variance(RULE: tl.constexpr, h, step):  # noqa: PLR0911  # one return for each rule
     """The variance over P that is added per step, at the rule's noise site."""
+    BASE: tl.constexpr = base_of(RULE)
     if RULE == "plain":
         return plain_noise_variance(h, step)
     elif RULE == "momentum":
@@ -108,12 +135,14 @@ def noise_variance(RULE: tl.constexpr, h, step):  # noqa: PLR0911  # one return 
         return cool_momentum_noise_variance(h, step)
     elif RULE == "sghmc":
         return sghmc_noise_variance(h, step)
-    elif RULE == "rmsprop":
+    elif BASE == "rmsprop":
         return rmsprop_noise_variance(h, step)
     elif RULE == "adagrad":
         return adagrad_noise_variance(h, step)
     elif RULE == "adadelta":
         return adadelta_noise_variance(h, step)
+    elif BASE == "rmsprop_momentum":
+        return rmsprop_momentum_noise_variance(h, step)
     else:
         return adam_noise_variance(h, step)
 
@@ -121,6 +150,7 @@ def noise_variance(RULE: tl.constexpr, h, step):  # noqa: PLR0911  # one return 
 @triton.jit
 def prepare(RULE: tl.constexpr, h, step):  # noqa: PLR0911
     """The rule's own scalars of one step."""
+    BASE: tl.constexpr = base_of(RULE)
     if RULE == "plain":
         return plain_prepare(h, step)
     elif RULE == "momentum":
@@ -129,18 +159,20 @@ def prepare(RULE: tl.constexpr, h, step):  # noqa: PLR0911
         return cool_momentum_prepare(h, step)
     elif RULE == "sghmc":
         return sghmc_prepare(h, step)
-    elif RULE == "rmsprop":
+    elif BASE == "rmsprop":
         return rmsprop_prepare(h, step)
     elif RULE == "adagrad":
         return adagrad_prepare(h, step)
     elif RULE == "adadelta":
         return adadelta_prepare(h, step)
+    elif BASE == "rmsprop_momentum":
+        return rmsprop_momentum_prepare(h, step)
     else:
         return adam_prepare(h, step)
 
 
 @triton.jit
-def accumulate(RULE: tl.constexpr, s, g, x):
+def accumulate(RULE: tl.constexpr, s, g, x):  # noqa: PLR0911
     """The states x updated from the gradient g."""
     if RULE == "plain":
         return plain_accumulate(s, g, x)
@@ -152,12 +184,18 @@ def accumulate(RULE: tl.constexpr, s, g, x):
         return adam_accumulate(s, g, x)
     elif RULE == "adam_amsgrad":
         return adam_amsgrad_accumulate(s, g, x)
-    else:
+    elif RULE == "adadelta":
         return adadelta_accumulate(s, g, x)
+    elif RULE == "rmsprop_centered":
+        return rmsprop_centered_accumulate(s, g, x)
+    elif RULE == "rmsprop_momentum":
+        return rmsprop_momentum_accumulate(s, g, x)
+    else:
+        return rmsprop_centered_momentum_accumulate(s, g, x)
 
 
 @triton.jit
-def precondition(RULE: tl.constexpr, s, x):
+def precondition(RULE: tl.constexpr, s, x):  # noqa: PLR0911
     """sqrt(P) of the diagonal preconditioner P."""
     if RULE == "plain":
         return plain_precondition(s, x)
@@ -169,21 +207,30 @@ def precondition(RULE: tl.constexpr, s, x):
         return adam_precondition(s, x)
     elif RULE == "adam_amsgrad":
         return adam_amsgrad_precondition(s, x)
-    else:
+    elif RULE == "adadelta":
         return adadelta_precondition(s, x)
+    elif RULE == "rmsprop_centered":
+        return rmsprop_centered_precondition(s, x)
+    elif RULE == "rmsprop_momentum":
+        return rmsprop_momentum_precondition(s, x)
+    else:
+        return rmsprop_centered_momentum_precondition(s, x)
 
 
 @triton.jit
 def displace(RULE: tl.constexpr, s, g, r, x):
     """The displacement -lr * (...); r is sqrt(P)."""
+    BASE: tl.constexpr = base_of(RULE)
     if RULE == "plain":
         return plain_displace(s, g, r, x)
     elif RULE == "momentum":
         return momentum_displace(s, g, r, x)
-    elif RULE == "rmsprop":
+    elif BASE == "rmsprop":
         return rmsprop_displace(s, g, r, x)
     elif RULE == "adadelta":
         return adadelta_displace(s, g, r, x)
+    elif BASE == "rmsprop_momentum":
+        return rmsprop_momentum_displace(s, g, r, x)
     else:
         return adam_displace(s, g, r, x)
 
@@ -191,13 +238,16 @@ def displace(RULE: tl.constexpr, s, g, r, x):
 @triton.jit
 def finish(RULE: tl.constexpr, s, delta, x):
     """The states after what must see the final displacement."""
+    BASE: tl.constexpr = base_of(RULE)
     if RULE == "plain":
         return plain_finish(s, delta, x)
     elif RULE == "momentum":
         return momentum_finish(s, delta, x)
-    elif RULE == "rmsprop":
+    elif BASE == "rmsprop":
         return rmsprop_finish(s, delta, x)
     elif RULE == "adadelta":
         return adadelta_finish(s, delta, x)
+    elif BASE == "rmsprop_momentum":
+        return rmsprop_momentum_finish(s, delta, x)
     else:
         return adam_finish(s, delta, x)

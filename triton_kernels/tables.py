@@ -1,7 +1,8 @@
 """The tables that programs read: chunks, tensors, groups, gradients' addresses, made by the host; rows of scalars, by prepare.py.
 
 A row is laid out as ``Row<Rule>`` of ``csrc/core/scalars.h`` is in memory, in words of 32 bits: 10 numbers, 3 enumerations and
-four bytes of Scalars; the rule's own; step; chain. A group begins with its ``Hyper``, as in memory.
+four bytes of Scalars; the rule's own (``rule_scalars.py``); step; chain. A group begins with its
+``Hyper``, as in memory.
 """
 
 from __future__ import annotations
@@ -15,10 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .adaptive_rules import AdadeltaScalars, AdamScalars, RMSpropScalars
 from .draw import Coordinates, PhiloxKey
-from .momentum_rules import MomentumScalars, PlainScalars
-from .rules import KERNELS
+from .rule_scalars import load_numbers, load_rule, rule_numbers, rule_words
 from .scalars import MAX_RULE_HYPERS, Hyper, Row, Scalars
 
 CHUNK = tl.constexpr(4096)  # elements; a chunk ends where the index in the unsharded tensor is a multiple of it
@@ -129,57 +128,12 @@ class Facts(NamedTuple):
 
 
 @triton.jit
-def load_number(words):
-    """A binary32 number."""
-    return tl.load(words).to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def load_numbers(words, COUNT: tl.constexpr):
-    """Consecutive binary32 numbers."""
-    numbers = ()
-    for k in tl.static_range(COUNT):
-        numbers = numbers + (load_number(words + k),)  # noqa: RUF005  # Triton has no star in a tuple
-    return numbers
-
-
-@triton.jit
 def load_common(words):
     """The scalars that every rule has."""
     flags = tl.load(words + 13)
     numbers = load_numbers(words, NUMBERS)
     codes = tl.load(words + 10), tl.load(words + 11), tl.load(words + 12)
     return Scalars(*numbers, *codes, (flags & 0xFF) != 0, (flags & 0xFF00) != 0, (flags & 0xFF0000) != 0, (flags >> 24) != 0)
-
-
-@triton.jit
-def load_rule(RULE: tl.constexpr, words):
-    """A rule's own scalars."""
-    numbers = load_numbers(words, rule_numbers(RULE))
-    if RULE == "plain":
-        return PlainScalars(*numbers)
-    else:
-        flags = tl.load(words + rule_numbers(RULE))
-        if RULE == "momentum":
-            return MomentumScalars(*numbers, (flags & 0xFF) != 0)
-        elif RULE == "rmsprop":
-            return RMSpropScalars(*numbers, (flags & 0xFF) != 0)
-        elif RULE == "adadelta":
-            return AdadeltaScalars(*numbers, (flags & 0xFF) != 0)
-        else:
-            return AdamScalars(*numbers, (flags & 0xFF) != 0, (flags & 0xFF00) != 0)
-
-
-@triton.constexpr_function
-def rule_numbers(rule):
-    """How many numbers a rule's own scalars begin with; bytes of flags follow, a word with their padding."""
-    return {"plain": 1, "momentum": 3, "rmsprop": 4, "adam": 7, "adam_amsgrad": 7, "adadelta": 5}[KERNELS[rule]]
-
-
-@triton.constexpr_function
-def rule_words(rule):
-    """How many words a rule's own scalars take."""
-    return rule_numbers(rule) + (KERNELS[rule] != "plain")
 
 
 @triton.constexpr_function

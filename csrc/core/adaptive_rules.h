@@ -24,7 +24,8 @@ QL_HD typename L::F root_of_inverse(typename L::F moment, float factor, float ep
   return inverse_root<L>(moment * inverse_root<L>(moment) * factor + eps);
 }
 
-// torch.optim.RMSprop's, not centred; with noise Li et al.'s pSGLD without its divergence term (AAAI 2016).
+// torch.optim.RMSprop's, not centred and without momentum (rmsprop_rules.h); with noise Li et al.'s pSGLD without its divergence
+// term (AAAI 2016).
 struct RMSprop {
   using Kernel = RMSprop;
   static constexpr const char* name = "rmsprop";
@@ -44,13 +45,13 @@ struct RMSprop {
             is_frozen(h.rule[2], step)};
   }
 
-  template <class L>
-  static QL_HD void accumulate(const Scalars& s, typename L::F g, typename L::F* x) {
+  template <class L, class S>  // S: its scalars, or those of a rule that has more
+  static QL_HD void accumulate(const S& s, typename L::F g, typename L::F* x) {
     if (!s.frozen) x[0] = x[0] * s.decay + g * g * s.square_factor;
   }
 
-  template <class L>
-  static QL_HD typename L::F precondition(const Scalars& s, const typename L::F* x) {
+  template <class L, class S>
+  static QL_HD typename L::F precondition(const S& s, const typename L::F* x) {
     return hold_unseen<L>(s.frozen, x[0], root_of_inverse<L>(x[0], 1.0f, s.eps));
   }
 

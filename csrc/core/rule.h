@@ -1,4 +1,4 @@
-// What an update rule is: one small struct (momentum_rules.h, adaptive_rules.h) of
+// What an update rule is: one small struct (momentum_rules.h, adaptive_rules.h, rmsprop_rules.h) of
 //
 //   name, hypers, states    what Python calls it, its hyper-parameters and its state tensors, in order
 //   site                    where its noise goes: into its velocity (remembered) or onto the displacement

@@ -152,6 +152,8 @@ QUANTIZED_ADAM: dict[str, Any] = {"param_rounding": "nearest", "state_rounding":
 ADAMW, RMSPROP, ADAGRAD, ADADELTA = (
     f"torch {way}" for way in ("AdamW fused", "RMSprop foreach", "Adagrad foreach", "Adadelta foreach")
 )
+CENTRED: dict[str, Any] = {"centered": True, "momentum": MOMENTUM}
+RMSPROP_CENTRED = "torch RMSprop centred, momentum foreach"
 SR = {"param_rounding": "stochastic", "state_rounding": "stochastic"}
 
 CASES: tuple[Case, ...] = (
@@ -177,6 +179,8 @@ CASES: tuple[Case, ...] = (
     Case("QuantizedAdamW", F32, ours(QuantizedAdamW, **QUANTIZED_ADAM), beside=ADAMW),
     Case("torch RMSprop foreach", F32, torch_own(torch.optim.RMSprop, foreach=True), "torch", beside=RMSPROP),
     Case("LangevinRMSprop", F32, ours(LangevinRMSprop, **STILL_ADAPTIVE), beside=RMSPROP),
+    Case(RMSPROP_CENTRED, F32, torch_own(torch.optim.RMSprop, foreach=True, **CENTRED), "torch", beside=RMSPROP_CENTRED),
+    Case("LangevinRMSprop centred, momentum", F32, ours(LangevinRMSprop, **STILL_ADAPTIVE, **CENTRED), beside=RMSPROP_CENTRED),
     Case("torch Adagrad foreach", F32, torch_own(torch.optim.Adagrad, foreach=True), "torch", beside=ADAGRAD),
     Case("LangevinAdagrad", F32, ours(LangevinAdagrad, **STILL_ADAPTIVE), beside=ADAGRAD),
     Case("torch Adadelta foreach", F32, torch_own(torch.optim.Adadelta, foreach=True), "torch", beside=ADADELTA),

@@ -52,7 +52,6 @@ class LangevinOptimizer(Optimizer):
     rule_fields: ClassVar[dict[str, Any]] = {}  # their hyper-parameters by name: Number, Flag, ... of hyper.py
     own_defaults: ClassVar[dict[str, Any]] = {}  # of those that its constructor does not take
     initial_states: ClassVar[dict[str, str]] = {}  # the hyper-parameter that a state begins with, where that is not 0
-    off_if_zero: ClassVar[tuple[str, ...]] = ()  # what its twin in torch has besides, which may be loaded while it is 0
     takes_temperature: ClassVar[bool] = True  # whether its rules have a law to keep
     quantizer_is_thermostat: ClassVar[bool] = False  # whether its temperature is that of the update's quantizer
 

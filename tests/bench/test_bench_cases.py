@@ -16,6 +16,7 @@ from qlangevin.bench.shapes import LISTS
 
 CPU = torch.device("cpu")
 KINDS = ("SGD fused", "AdamW fused", "RMSprop foreach", "Adagrad foreach", "Adadelta foreach")
+KINDS += ("RMSprop centred, momentum foreach",)
 
 
 @pytest.mark.parametrize(

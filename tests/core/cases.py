@@ -37,6 +37,12 @@ RULE_ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "adam amsgrad": ("adam_amsgrad", {"beta1": 0.9, "beta2": 0.999, "eps": 1e-6, "momentum_in_drift": True}),
     "adadelta": ("adadelta", {"rho": 0.9, "eps": 1e-6}),
     "adadelta frozen": ("adadelta", {"rho": 0.95, "eps": 1e-3, "frozen_at": 1}),
+    "rmsprop centred": ("rmsprop_centered", {"alpha": 0.9, "eps": 1e-6}),
+    "rmsprop centred frozen": ("rmsprop_centered", {"alpha": 0.5, "eps": 1e-3, "frozen_at": 1}),
+    "rmsprop momentum": ("rmsprop_momentum", {"alpha": 0.99, "eps": 1e-6, "momentum": 0.9}),
+    "rmsprop momentum frozen": ("rmsprop_momentum", {"alpha": 0.9, "eps": 1e-8, "momentum": 0.0, "frozen_at": 1}),
+    "rmsprop centred momentum": ("rmsprop_centered_momentum", {"alpha": 0.95, "eps": 1e-4, "momentum": 0.9}),
+    "rmsprop centred momentum frozen": ("rmsprop_centered_momentum", {"alpha": 0.9, "momentum": 0.5, "frozen_at": 1}),
 }
 
 FACTORS: dict[str, tuple[Any, ...]] = {

@@ -29,6 +29,7 @@ from .kernels import DTYPES, Job, Step, bits_of, settings, step_reference
 FILE = Path(__file__).with_name("golden.json")
 ROWS = ("plain", "momentum", "momentum nesterov dampened", "cool momentum")
 ROWS += ("sghmc", "rmsprop", "adagrad", "adam", "adam amsgrad", "adadelta")
+ROWS += ("rmsprop centred", "rmsprop momentum", "rmsprop centred momentum")
 MIXED = ROWS[:4]  # the rows that are run with gradients of any type
 STEPS, SIZE, OFFSET, KEY, CHAIN = 20, 203, 5, 0x9E3779B97F4A7C15, 11
 

@@ -114,5 +114,12 @@ TEST(momentum_noise_goes_into_the_velocity_before_the_update_quantizer) {
   CHECK_EQUAL(velocity, 3.0f);  // the velocity keeps what the quantizer dropped
 }
 
+TEST(a_negative_variance_gives_way_to_the_second_moment) {
+  const float states[3][2] = {{5.0f, 2.0f}, {4.0f, 2.0f}, {3.0f, 2.0f}};
+  CHECK_EQUAL(RMSpropCentered::variance<ScalarLanes>(states[0]), 1.0f);
+  CHECK_EQUAL(RMSpropCentered::variance<ScalarLanes>(states[1]), 0.0f);
+  CHECK_EQUAL(RMSpropCentered::variance<ScalarLanes>(states[2]), 3.0f);
+}
+
 }  // namespace
 }  // namespace ql

@@ -18,6 +18,7 @@ from tests.design.sources import ROOT, read
 
 # The rules that have kernels of their own, and their states.
 STATES = {"Plain": 0, "Momentum": 1, "RMSprop": 1, "Adam": 2, "AdamAmsgrad": 3, "Adadelta": 2}
+STATES |= {"RMSpropCentered": 2, "RMSpropMomentum": 2, "RMSpropCenteredMomentum": 3}
 FILES = len(STATES) * 2 + 2  # a rule's kernels of certain types and of any; rules.cu and launch.cu
 MOST_KERNELS = 100  # of an architecture: the limit that keeps the build below ten minutes
 

@@ -111,7 +111,7 @@ SCALARS = {"make_row", "noise_variance", "prepare", "decayed_lr", "square_correc
     "name",
     [
         f"qlangevin/reference{part}.py"
-        for part in ("", "_numbers", "_root", "_correct", "_rules", "_momentum_rules", "_adaptive_rules")
+        for part in ("", "_numbers", "_root", "_correct", "_rules", "_momentum_rules", "_adaptive_rules", "_rmsprop_rules")
     ],
 )
 def test_the_reference_uses_exact_operations_only(name: str) -> None:

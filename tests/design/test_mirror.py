@@ -71,7 +71,7 @@ def test_update_calls_the_stages_in_one_order() -> None:
 
 def cpp_rules() -> dict[str, str]:
     """The body of each rule's struct, comments kept."""
-    text = read("csrc/core/momentum_rules.h") + read("csrc/core/adaptive_rules.h")
+    text = "".join(read(f"csrc/core/{file}_rules.h") for file in ("momentum", "adaptive", "rmsprop"))
     found = {}
     for match in re.finditer(r"^struct (\w+)(?: : (\w+))? \{$", text, flags=re.MULTILINE):
         body = block_after(text, match.start())

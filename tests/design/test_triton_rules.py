@@ -24,7 +24,7 @@ def test_every_rule_has_a_kernel() -> None:
         assert KERNELS[mirror.name] == getattr(reference_rules, kernel).name
 
 
-RULE_FILES = ("momentum_rules", "adaptive_rules")
+RULE_FILES = ("momentum_rules", "adaptive_rules", "rmsprop_rules")
 
 
 def functions_of_rules(text: str) -> list[str]:
@@ -69,7 +69,7 @@ def test_a_kernel_has_the_same_scalars_states_and_site(kernel: str) -> None:
     assert fields == field_names(scalars)
     kinds = [kind for kind, names in re.findall(r"^ *(\w+) ([\w, ]+);", scalars, flags=re.MULTILINE) for _ in names.split(",")]
     assert kinds == sorted(kinds, reverse=True) and set(kinds) <= {"float", "bool"}
-    assert f'"{kernel}": {kinds.count("float")}' in source_of("tables.py", "rule_numbers")
+    assert f'"{kernel}": {kinds.count("float")}' in source_of("rule_scalars.py", "rule_numbers")
     assert f'"{kernel}": {len(rule.states)}' in source_of("rules.py", "states_of")
     assert f'"{kernel}": {rule.second_moment}' in source_of("rules.py", "second_moment_of")
     assert f'"{kernel}": "{rule.site}"' in source_of("rules.py", "site_of")

@@ -108,13 +108,15 @@ def test_machine_code_equals_reference(binaries: Binaries, layout: Layout, block
 
 EVERYTHING = {"lr": 0.1, "temperature": 1.0, "noise": "gaussian", "stochastic_param": True, "stochastic_state": True}
 EVERYTHING |= {"corrected_param": False, "grad_blocks": False}
+OF_KERNELS = ("plain", "momentum", "rmsprop", "adam", "adam amsgrad", "adadelta")
+OF_KERNELS += ("rmsprop centred", "rmsprop momentum", "rmsprop centred momentum")
 
 
 def test_every_kernel_equals_reference(binaries: Binaries, layout: Layout) -> None:
     """Every instantiation with everything on, over whole and partial rows."""
     problems = []
     base = dict(points()[0]) | EVERYTHING | {"values": "special", "offset": 0, "size": 520, "misaligned": False}
-    for row in ("plain", "momentum", "rmsprop", "adam", "adam amsgrad", "adadelta"):
+    for row in OF_KERNELS:
         for seed, param in enumerate(FACTORS["param"]):
             for grad in FACTORS["grad"]:
                 for state in FACTORS["state"]:

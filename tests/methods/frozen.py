@@ -33,6 +33,11 @@ def adam_states(p: Tensor) -> dict[str, Tensor]:
     return {"exp_avg": torch.zeros_like(p), "exp_avg_sq": root_of(p) ** 2 * (1 - BETA2)}
 
 
+def centred_states(p: Tensor) -> dict[str, Tensor]:
+    """A mean of two deviations: the second moment is five times the variance."""
+    return {"square_avg": 5 * root_of(p) ** 2, "grad_avg": 2 * root_of(p)}
+
+
 def amsgrad_states(p: Tensor) -> dict[str, Tensor]:
     """The largest one counts, the present one does not."""
     states = adam_states(p)
@@ -89,6 +94,7 @@ class Rows:
 ADAM = {"betas": (0.9, BETA2)}
 WITHOUT_MOMENTUM = {
     "RMSprop": Frozen(LangevinRMSprop, lambda p: {"square_avg": root_of(p) ** 2}),
+    "RMSprop, centred": Frozen(LangevinRMSprop, centred_states, {"centered": True}),
     "Adagrad": Frozen(LangevinAdagrad, lambda p: {"sum": root_of(p) ** 2}),
     "Adadelta": Frozen(LangevinAdadelta, adadelta_states),
     "Adam": Frozen(LangevinAdam, adam_states, {**ADAM, "momentum_in_drift": False}),
@@ -97,5 +103,11 @@ WITHOUT_MOMENTUM = {
 WITH_MOMENTUM = {
     "Adam": Frozen(LangevinAdam, adam_states, ADAM),
     "Adam, amsgrad": Frozen(LangevinAdam, amsgrad_states, {**ADAM, "amsgrad": True}),
+}
+HEAVY_BALLS = {
+    "RMSprop": Frozen(LangevinRMSprop, lambda p: {"square_avg": root_of(p) ** 2, "momentum_buffer": torch.zeros_like(p)}),
+    "RMSprop, centred": Frozen(
+        LangevinRMSprop, lambda p: {**centred_states(p), "momentum_buffer": torch.zeros_like(p)}, {"centered": True}
+    ),
 }
 ADAMW = Frozen(LangevinAdamW, adam_states, ADAM)

@@ -36,11 +36,21 @@ class Rule:
 
 @dataclass
 class RMSprop(Rule):
+    """With momentum the noise is the velocity's, of which a step sees 1 - momentum times the other's variance."""
+
     alpha: float = 0.9
+    centered: bool = False
+    momentum: float = 0.0
 
     def step(self, g: Array) -> tuple[Array, Array]:
-        p = 1 / (np.sqrt(self.average("v", g * g, self.alpha, 1 - self.alpha)) + EPS)
-        return p * g, p
+        v = self.average("v", g * g, self.alpha, 1 - self.alpha)
+        if self.centered:
+            v = v - self.average("m", g, self.alpha, 1 - self.alpha) ** 2
+        p = 1 / (np.sqrt(v) + EPS)
+        return self.momentum * self.averages.get("velocity", np.zeros(1)) + p * g, p * (1 - self.momentum)
+
+    def see(self, displacement: Array) -> None:
+        self.averages["velocity"] = -displacement / self.lr
 
 
 @dataclass

@@ -39,6 +39,11 @@ TWINS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         for options in ({}, {"alpha": 0.5, "eps": 1e-3}, {**DECAY, "maximize": True})
     ),
     *(
+        ("LangevinRMSprop", "RMSprop", {"alpha": alpha, **options, **form}, {})
+        for form in ({"centered": True}, {"momentum": 0.9}, {"centered": True, "momentum": 0.5})
+        for alpha, options in ((0.99, {}), (0.7, {"eps": 1e-3}), (0.95, {**DECAY, "maximize": True}))
+    ),
+    *(
         ("LangevinAdagrad", "Adagrad", options, {})
         for options in ({}, {"lr_decay": 0.1}, {"initial_accumulator_value": 0.5, "lr_decay": 1e-3}, {**DECAY, "maximize": True})
     ),
@@ -61,7 +66,7 @@ class Pair:
         self.theirs, self.mine = (Parameter(torch.linspace(-2.0, 2.0, SIZE)) for _ in range(2))
         self.options = {"lr": 0.03, **({} if theirs == "SGD" else {"eps": 1e-8}), **options}
         self.twin = getattr(torch.optim, theirs)([self.theirs], **self.options)
-        taken = {name: value for name, value in self.options.items() if name != "momentum"}
+        taken = {name: value for name, value in self.options.items() if theirs != "SGD" or name != "momentum"}
         nearest = {"param_rounding": "nearest", "state_rounding": "nearest"}
         self.ours: Any = getattr(qlangevin, ours)([self.mine], **nearest, **taken, **given)
         self.limits, self.options["decoupled"] = LIMITS[theirs], theirs == "AdamW"
@@ -69,7 +74,7 @@ class Pair:
 
     def read_states(self, optimizer: torch.optim.Optimizer, param: Parameter) -> dict[str, Tensor]:
         """Those of the twin or of ours, in our unit: SGHMC's velocity includes lr."""
-        unit = self.options["lr"] if "momentum_buffer" in self.states and optimizer is self.twin else 1.0
+        unit = self.options["lr"] if isinstance(optimizer, torch.optim.SGD) else 1.0
         begun = torch.full_like(param, self.options.get("initial_accumulator_value", 0.0), requires_grad=False)
         return {name: unit * optimizer.state[param].get(name, begun).double() for name in self.states}
 
@@ -108,3 +113,17 @@ def test_one_step_from_the_twin_s_own_state(
     for step in range(1, STEPS + 1):
         shares = pair.step(step, torch.randn(SIZE, generator=draw) * magnitude)
         assert max(shares.values()) <= 1.0, (step, shares)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_one_step_with_gradients_that_hardly_vary(momentum: float, backend: str) -> None:
+    """Their mean is 10 deviations, so that the variance is a hundredth of the second moment."""
+    options = {"alpha": 0.9, "centered": True, "momentum": momentum}
+    pair = Pair("LangevinRMSprop", "RMSprop", options, {"backend": backend})
+    draw = torch.Generator().manual_seed(7)
+    for step in range(1, STEPS + 1):
+        shares = pair.step(step, 1.0 + 0.1 * torch.randn(SIZE, generator=draw))
+        assert max(shares.values()) <= 1.0, (step, shares)
+    state = pair.ours.state[pair.mine]
+    assert float((1.0 - state["grad_avg"] ** 2 / state["square_avg"]).median()) < 0.02

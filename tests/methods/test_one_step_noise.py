@@ -27,6 +27,13 @@ LOOKS = (1, 2, 10)
 
 RULES: dict[str, tuple[Any, MakeRule, dict[str, Any]]] = {
     "RMSprop": (LangevinRMSprop, lambda lr: RMSprop(lr, alpha=0.9), {"alpha": 0.9}),
+    "RMSprop, centred": (LangevinRMSprop, lambda lr: RMSprop(lr, alpha=0.9, centered=True), {"alpha": 0.9, "centered": True}),
+    "RMSprop, momentum": (LangevinRMSprop, lambda lr: RMSprop(lr, alpha=0.9, momentum=0.8), {"alpha": 0.9, "momentum": 0.8}),
+    "RMSprop, centred, momentum": (
+        LangevinRMSprop,
+        lambda lr: RMSprop(lr, alpha=0.9, centered=True, momentum=0.8),
+        {"alpha": 0.9, "centered": True, "momentum": 0.8},
+    ),
     "Adagrad": (LangevinAdagrad, Adagrad, {}),
     "Adagrad, decay": (LangevinAdagrad, lambda lr: Adagrad(lr, decay=0.3), {"lr_decay": 0.3}),
     "Adam": (LangevinAdam, Adam, {"betas": (0.9, 0.99)}),

@@ -46,12 +46,17 @@ def average_square(keep: float, old: Tensor, g: Tensor, dg: Tensor) -> tuple[Ten
     return new, bound("twin_second_moment") * new + (1.0 - keep) * 2.0 * g.abs() * dg
 
 
+def average(keep: float, old: Tensor, g: Tensor, dg: Tensor) -> tuple[Tensor, Tensor]:
+    """An average of gradients and how far two of them may differ, one of them torch's lerp."""
+    terms = old.abs() + (1.0 - keep) * g.abs()
+    return keep * old + (1.0 - keep) * g, bound("twin_first_moment") * terms + (1.0 - keep) * dg
+
+
 def adam_limits(o: Options, at: Before) -> Limits:
     """Of torch.optim.Adam and AdamW."""
     (beta1, beta2), lr = o.get("betas", (0.9, 0.999)), o["lr"]
     g, dg = total_grad(o, at)
-    m = beta1 * at.states["exp_avg"] + (1.0 - beta1) * g
-    dm = bound("twin_first_moment") * (at.states["exp_avg"].abs() + (1.0 - beta1) * g.abs()) + (1.0 - beta1) * dg
+    m, dm = average(beta1, at.states["exp_avg"], g, dg)
     v, dv = average_square(beta2, at.states["exp_avg_sq"], g, dg)
     limits = {"exp_avg": dm, "exp_avg_sq": dv}
     if o.get("amsgrad"):
@@ -67,7 +72,17 @@ def rmsprop_limits(o: Options, at: Before) -> Limits:
     """Of torch.optim.RMSprop."""
     g, dg = total_grad(o, at)
     v, dv = average_square(o["alpha"], at.states["square_avg"], g, dg)
-    return {"square_avg": dv, "displacement": o["lr"] * divided_by_root(o["eps"], v, dv, g, dg)}
+    limits = {"square_avg": dv}
+    if o.get("centered"):
+        m, dm = average(o["alpha"], at.states["grad_avg"], g, dg)
+        limits["grad_avg"] = dm
+        v, dv = v - m * m, dv + 2.0 * m.abs() * dm + bound("rmsprop_twin_variance") * v
+    moved = divided_by_root(o["eps"], v, dv, g, dg)
+    if o.get("momentum"):
+        kept = o["momentum"] * at.states["momentum_buffer"].abs()
+        limits["momentum_buffer"] = moved = moved + bound("rmsprop_twin_kept") * kept
+        moved = moved + bound("rmsprop_twin_moved") * (kept + g.abs() / (v.clamp(min=0.0).sqrt() + o["eps"]))
+    return {**limits, "displacement": o["lr"] * moved}
 
 
 def adagrad_limits(o: Options, at: Before) -> Limits:
@@ -80,9 +95,9 @@ def adagrad_limits(o: Options, at: Before) -> Limits:
 
 
 def divided_by_root(eps: float, v: Tensor, dv: Tensor, g: Tensor, dg: Tensor) -> Tensor:
-    """How far two quotients g / (sqrt(v) + eps) may differ."""
-    root = v.sqrt()
-    inherited = 0.5 * dv / v.clamp(min=TINY) * root / (root + eps)
+    """How far two quotients g / (sqrt(v) + eps) may differ: most, for v within dv, where both are at its lower end."""
+    root, least = v.clamp(min=0.0).sqrt(), (v - dv).clamp(min=0.0).sqrt()
+    inherited = (root - least) / (least + eps)
     return ((bound("rmsprop_twin_update") + inherited) * g.abs() + dg) / (root + eps)
 
 

@@ -86,6 +86,11 @@ FORMS: dict[str, Form] = {
     ),
     "SGHMC": Form(SGHMC, {"temperature": 0.3, "friction": 0.2, "noise_estimate": 0.05, "weight_decay": 0.01}),
     "LangevinRMSprop": Form(LangevinRMSprop, {"temperature": 0.1, "alpha": 0.9, "weight_decay": 0.01}),
+    "LangevinRMSprop, centred": Form(LangevinRMSprop, {"temperature": 0.1, "alpha": 0.9, "centered": True}),
+    "LangevinRMSprop with momentum": Form(LangevinRMSprop, {"temperature": 0.1, "momentum": 0.9, "weight_decay": 0.01}),
+    "LangevinRMSprop, centred with momentum": Form(
+        LangevinRMSprop, {"temperature": 0.1, "alpha": 0.9, "centered": True, "momentum": Linear(0.9, 0.5, 6)}
+    ),
     "LangevinAdagrad": Form(
         LangevinAdagrad, {"temperature": Linear(0.5, 0.1, 6), "lr_decay": 0.1, "initial_accumulator_value": 0.5}
     ),

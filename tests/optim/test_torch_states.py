@@ -23,6 +23,10 @@ PAIRS: list[tuple[str, str, dict[str, Any]]] = [
     *((ours, "Adam", options) for ours in ("LangevinAdam", "QuantizedAdam") for options in OF_ADAM),
     *((ours, "AdamW", options) for ours in ("LangevinAdam", "LangevinAdamW", "QuantizedAdamW") for options in OF_ADAM),
     ("LangevinRMSprop", "RMSprop", {"lr": 0.02, "alpha": 0.8, "eps": 1e-4, "weight_decay": 0.1}),
+    *(
+        ("LangevinRMSprop", "RMSprop", {"lr": 0.02, "alpha": 0.8, "eps": 1e-4, **options})
+        for options in ({"centered": True, "weight_decay": 0.1}, {"momentum": 0.9}, {"centered": True, "momentum": 0.7})
+    ),
     ("LangevinAdagrad", "Adagrad", {"lr": 0.2, "lr_decay": 0.1, "eps": 1e-4, "initial_accumulator_value": 0.3}),
     ("LangevinAdadelta", "Adadelta", {"lr": 0.5, "rho": 0.7, "eps": 1e-4, "weight_decay": 0.1}),
 ]
@@ -102,9 +106,6 @@ def test_loaded_it_is_as_one_that_has_the_states_and_options(
 
 
 REFUSED: list[tuple[str, str, dict[str, Any], str]] = [
-    ("LangevinRMSprop", "RMSprop", {"momentum": 0.9}, "another rule, which has momentum"),
-    ("LangevinRMSprop", "RMSprop", {"centered": True}, "another rule, which has centered"),
-    ("LangevinRMSprop", "RMSprop", {"centered": True, "momentum": 0.5}, "another rule, which has centered, momentum"),
     ("LangevinRMSprop", "Adadelta", {}, "another rule, which has rho"),
     ("LangevinRMSprop", "Adagrad", {}, "another rule, which has lr_decay"),
     ("LangevinRMSprop", "SGD", {}, "another rule, which has dampening, nesterov"),

@@ -57,6 +57,8 @@ add(ADAM, "betas", NO_PAIRS, " must be a pair of numbers in [0, 1), got ")
 add(ADAM, "betas", [(value, 0.9) for value in NO_FRACTIONS], "[0] must be a number in [0, 1), got ")
 add(ADAM, "betas", [[0.9, value] for value in NO_FRACTIONS], "[1] must be a number in [0, 1), got ")
 add(("LangevinRMSprop",), "alpha", NO_FRACTIONS, " must be a number in [0, 1), got ")
+add(("LangevinRMSprop",), "momentum", (*reals(), 1.0, 1, 2.0, None, [0.1]), " must be a number or a schedule in [0, 1), got ")
+add(("LangevinRMSprop",), "momentum", (lambda step: 1.0, lambda step: -0.1), " must be a number or a schedule in [0, 1), got ")
 add(("LangevinAdadelta",), "rho", NO_FRACTIONS, " must be a number in [0, 1), got ")
 add(PRECONDITIONED[:-1], "eps", NO_REALS, " must be a number in [0, inf), got ")
 add(PRECONDITIONED[-1:], "eps", (*NO_REALS, 0.0, 1e-19), " must be a number in [1e-18, inf), got ")
@@ -70,6 +72,7 @@ add(("SGHMC",), "friction", (0.04, torch.tensor(0.01), lambda step: 0.03), " = 0
 for _flag in ("amsgrad", "momentum_in_drift", "epsilon_hat"):
     _wrong = (1, 0, None, "yes", 1.0, torch.tensor(True), torch.tensor([True, False]))
     add(ADAM, _flag, _wrong, " must be True or False, got ")
+add(("LangevinRMSprop",), "centered", (1, 0, None, "yes", 1.0, torch.tensor(True)), " must be True or False, got ")
 add(
     PRECONDITIONED,
     "frozen_at",

@@ -18,7 +18,8 @@ from ..core.kernels import Job, Step
 
 # Of a rule's own scalars, by kernel.
 RULE_FORMATS = {"plain": "f", "momentum": "3f?3x", "rmsprop": "4f?3x", "adam": "7f2?2x", "adadelta": "5f?3x"}
-RULE_FORMATS |= {"adam_amsgrad": RULE_FORMATS["adam"]}
+RULE_FORMATS |= {"adam_amsgrad": RULE_FORMATS["adam"], "rmsprop_centered": RULE_FORMATS["rmsprop"]}
+RULE_FORMATS |= dict.fromkeys(("rmsprop_momentum", "rmsprop_centered_momentum"), "5f?3x")
 
 
 def make_rows(kernel: str, rows: Sequence[reference.Row]) -> Tensor:

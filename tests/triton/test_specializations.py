@@ -155,7 +155,7 @@ def test_each_kernel_has_a_key_of_its_own(launches: Launches) -> None:
             for grad in DTYPES:
                 for state in ("float32", "bfloat16"):
                     launch(Step(rule, [settings()]), [make_job(3, (param, grad, state), states)])
-    assert len(launches.keys) == 9 + 5 * 18
+    assert len(launches.keys) == 9 + 8 * 18
 
 
 def test_a_step_that_is_seen_or_looked_at_compiles_one_kernel_more_each(launches: Launches) -> None:
