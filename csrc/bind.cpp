@@ -116,7 +116,8 @@ PYBIND11_MODULE(_native, m) {
   py::class_<ql::Hyper>(m, "Hyper").def(py::init(&make_hyper));
   py::class_<ql::cpu::StepInput>(m, "StepInput")
       .def(py::init(&input_of), py::arg("grads"), py::arg("hypers"), py::arg("grad_multipliers"), py::arg("compensations"),
-           py::arg("chain"), py::arg("threads"));
+           py::arg("chain"), py::arg("threads"))
+      .def_readwrite("tail_indices", &ql::cpu::StepInput::tail_indices);
   py::class_<ql::cpu::Plan>(m, "CpuPlan")
       .def(py::init(&make_plan), py::arg("rule"), py::arg("storage"), py::arg("tensors"), py::arg("cpu") = "auto")
       .def("step", &step_plan, py::arg("input"))

@@ -95,6 +95,7 @@ class Bucket:
     groups: int = 1  # of the optimizer
     counts_on_device: bool = False  # where the step counters are
     items: list[Item] = field(default_factory=list)
+    levy: bool = False  # whether a group of any of them has Levy noise
 
     def params(self) -> list[Tensor]:
         """Its parameters in order."""

@@ -17,6 +17,7 @@ from .backends.plan import DeviceSide, StepInput
 from .buckets import Bucket, Item
 from .errors import BackendError, TensorError
 from .group_hypers import GroupHypers, resolve_groups
+from .levy import LEVY
 from .metrics import Observed, ObservedTensor, unless_skipped
 from .reference_rules import RULES
 from .scalar_values import COUNTER_END
@@ -256,6 +257,7 @@ def collect(optimizer: LangevinOptimizer) -> tuple[list[Bucket], list[Tensor]]:
             dtypes = (param.dtype, param.grad.dtype, buckets.state_dtype_for(param, group["state_dtype"]))
             bucket = Bucket(rule, param.device, dtypes, RULES[rule].states, len(optimizer.param_groups))
             bucket = found.setdefault((rule, param.device, dtypes), bucket)
+            bucket.levy |= resolved[index]["noise"] == LEVY
             key = buckets.tensor_key(resolved[index]["seed"], name)
             bucket.items.append(
                 Item(param, name, key, index, stepped, noise=noisy is None or buckets.canonical_name(name) in noisy)

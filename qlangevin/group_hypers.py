@@ -11,6 +11,7 @@ from torch import Tensor
 
 from . import hyper
 from .errors import HyperparameterError
+from .levy import LARGEST_DRAW, LEVY, TAIL_INDEX
 from .native_module import native
 from .reference_numbers import round_once
 from .reference_rules import RULES
@@ -66,6 +67,7 @@ def shape_of(optimizer: LangevinOptimizer, group: dict[str, Any]) -> tuple[Any, 
         optimizer.rule_of(group),
         group["state_dtype"],
         group["seed"],
+        isinstance(group["noise"], str) and group["noise"] == LEVY,  # which not all backends draw
         tuple(noise_on) if isinstance(noise_on, list) else noise_on,
     )
 
@@ -128,7 +130,7 @@ def resolve_group(optimizer: LangevinOptimizer, group: dict[str, Any], step: int
 
 
 def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
-    """Refuses a noise whose standard deviation is beyond binary32, which would write Inf.
+    """Refuses a noise whose standard deviation, or largest draw where it has none, is beyond binary32, which would write Inf.
 
     Raises:
         HyperparameterError: naming what it follows from.
@@ -137,6 +139,11 @@ def check_noise(rule: str, values: dict[str, Any], step: int) -> None:
     if not (lr > 0 and temperature > 0):
         return
     deviation = math.sqrt(RULES[rule].noise_variance(values, step))
+    if values["noise"] == LEVY and deviation > LARGEST / LARGEST_DRAW and round_once(lr) > 0:
+        raise HyperparameterError(
+            f"(lr temperature)^(1 / {TAIL_INDEX}) = {deviation:g} with lr = {lr!r} and {TAIL_INDEX} = {values[TAIL_INDEX]!r} at "
+            f"step {step} is above {LARGEST / LARGEST_DRAW:g}: the largest draws of Levy noise would not be binary32 numbers"
+        )
     if deviation > LARGEST and round_once(lr) > 0:  # there is no noise at an lr that binary32 takes for 0
         raise HyperparameterError(
             f"temperature = {temperature!r} with lr = {lr!r} at step {step} makes noise of standard deviation {deviation:g}; "

@@ -7,6 +7,7 @@ from typing import Any
 
 from .errors import HyperparameterError
 from .fields import Choice, Flag, Number, OptionalGradGrid, OptionalGrid, OptionalNames, Word
+from .levy import NoiseName, settle
 from .quantizers import (
     LARGEST_EXPONENT,
     NOISE,
@@ -34,7 +35,7 @@ FIELDS: dict[str, Any] = {
     "weight_decay": Number(),
     "decoupled_weight_decay": Flag(),
     "maximize": Flag(),
-    "noise": Choice(NOISES),
+    "noise": NoiseName(NOISES),
     "noise_on": OptionalNames(),
     "param_rounding": Choice((*STORAGE_ROUNDINGS, CORRECTED)),
     "state_rounding": Choice(STORAGE_ROUNDINGS),
@@ -73,6 +74,7 @@ def resolve(group: Mapping[str, Any], rule_fields: Mapping[str, Any], step: int)
             f"noise_estimate must be at most friction = {values['friction']!r}, got {values['noise_estimate']!r}"
         )
     check_law(values, values["temperature"])
+    settle(values, group.get("momentum"), values["param_rounding"] == CORRECTED)
     if values.pop("integrator", "euler") == "leimkuhler_matthews":
         if as_number(group["momentum"]) != 0:
             raise HyperparameterError(f"integrator = 'leimkuhler_matthews' needs momentum = 0, got {group['momentum']!r}")

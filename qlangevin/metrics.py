@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import HyperparameterError
+from .levy import has_variance
 from .reference import STATISTICS
 from .thermostat import kinetic_temperature, quantizer_temperature
 
@@ -31,7 +32,7 @@ class Metrics:
         unmoved: share of elements whose stored parameter did not change.
         zeroed: share of elements whose displacement is 0.
         rounding_over_noise: variance of the parameter's rounding to storage over that of the noise; Inf without noise, and NaN
-            without both.
+            without both, or where the noise has no variance: Levy noise of tail index below 2.
         spread_times_resolution: with an update quantizer of finite resolution, the standard deviation of what it quantizes in
             units of its spacing; rounding errors are noise-like from about 1/2 on.
         quantizer_bias: with one too, the mean of its errors in units of its spacing.
@@ -150,13 +151,14 @@ def warn_of_rounding(metrics: Metrics, told: str) -> bool:
 def measure(statistics: Tensor, size: int, values: Mapping[str, Any]) -> dict[str, Tensor]:
     """Metrics from the statistics of `size` elements."""
     of = dict(zip(STATISTICS, statistics.unbind(0), strict=True))
+    rounding = of["rounding_squares"] / of["noise_squares"]
     found = {
         "grad_norm": of["grad_squares"].sqrt(),
         "update_norm": of["update_squares"].sqrt(),
         "noise_norm": of["noise_squares"].sqrt(),
         "unmoved": of["unmoved"] / size,
         "zeroed": of["zeroed"] / size,
-        "rounding_over_noise": of["rounding_squares"] / of["noise_squares"],
+        "rounding_over_noise": rounding if has_variance(values) else torch.full_like(rounding, math.nan),
     }
     if values["update_rounding"] != "off" and values["update_resolution"] < math.inf:
         mean = of["displacement_sum"] / size

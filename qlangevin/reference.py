@@ -207,13 +207,14 @@ def round_stored(value: Tensor, dtype: torch.dtype, at: Coordinates, purpose: in
 class Part:
     """What a tensor brings along: its key, the place of its first element in the unsharded tensor, whether it takes noise.
 
-    compensation: the compensation term over the displacement, a binary32 number.
+    compensation: the compensation term over the displacement, a binary32 number. tail_index: of Levy noise.
     """
 
     key: int
     offset: int = 0
     noise: bool = True
     compensation: float = 0.0
+    tail_index: float = 2.0
 
 
 def run_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Tensor, states: Sequence[Tensor]) -> Element:
@@ -221,7 +222,7 @@ def run_tensor(rule: type[Plain], row: Row, part: Part, param: Tensor, grad: Ten
 
     param, grad and states are dense and lie in memory in the same order.
     """
-    at = Coordinates(part.key, row.step, row.chain, part.offset, param.numel(), param.device)
+    at = Coordinates(part.key, row.step, row.chain, part.offset, param.numel(), param.device, part.tail_index)
     work = torch.float64 if param.dtype == torch.float64 else torch.float32
     if part.compensation != 0.0:
         row = replace(row, common=replace(row.common, compensation=part.compensation))

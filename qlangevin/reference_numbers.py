@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from .reference_grids import quantize
+from .reference_levy import levy
 from .scalar_values import LARGEST
 
 GROUP = 8
 MASK32 = 0xFFFFFFFF
-NOISE, PARAM_ROUNDING, GRAD_QUANTIZER, UPDATE_QUANTIZER, STATE_ROUNDING = 0, 2, 3, 4, 8  # the purposes of a draw
+NOISE, PARAM_ROUNDING, GRAD_QUANTIZER, UPDATE_QUANTIZER, STATE_ROUNDING, LEVY = 0, 2, 3, 4, 8, 16  # the purposes of a draw
 
 
 # --- philox.h, draw.h -------------------------------------------------------------------------------------------------
@@ -48,6 +49,7 @@ class Coordinates:
     offset: int
     size: int
     device: torch.device
+    tail_index: float = 2.0  # of Levy noise
 
     def draw_quads(self, purpose: int) -> Tensor:
         """The four random words of each group of 8 elements that this part touches, as (groups, 4)."""
@@ -125,12 +127,14 @@ def rademacher(half: Tensor) -> Tensor:
 
 
 def noise_value(kind: str, at: Coordinates) -> Tensor:
-    """Noise of mean 0 for each element, as a flat binary32 tensor: of variance 1, or averaged over this step and the next."""
+    """Noise of mean 0 for each element, flat, in binary32: of variance 1, or averaged over this step and the next; or Levy's."""
     law = kind.removeprefix("averaged_")
     if law != kind:
         return average(noise_value(law, at), noise_value(law, replace(at, step=at.step + 1)))
     if kind == "gaussian":
         return gaussian(at.draw_words())
+    if kind == "levy":
+        return levy(at.draw_words(), at.draw_words(LEVY), at.tail_index)
     half = at.draw_halves(NOISE)
     return uniform(half) if kind == "uniform" else rademacher(half)
 

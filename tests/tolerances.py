@@ -42,6 +42,12 @@ TOLERANCES = {
     "binary64_root": Tolerance(
         2.0**-51, "relative; a root and a quotient here, a root and a product in the test, each within 2^-53"
     ),
+    "levy": Tolerance(
+        2.0**-23,
+        "relative; a value is made in binary64 to some 2^-50 on either side, so that both round it to one of "
+        "two neighbours in binary32",
+    ),
+    "scaled_levy": Tolerance(2.0**-22, "relative; levy's 2^-23, and the rounding of its product with the scale, 2^-24 twice"),
     "corrected_end": Tolerance(
         0.2,
         "relative excess of the corrected rounding's variance within two deviations of a binade's end, for noise between half a "

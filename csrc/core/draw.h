@@ -20,6 +20,7 @@ struct Purpose {
     grad_quantizer = 3,
     update_quantizer = 4,
     state_rounding = 8,  // 8 + k for state k
+    levy = 16,           // the second words of Levy noise, as those of noise: 17 is the upper half
   };
 };
 

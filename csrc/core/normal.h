@@ -5,11 +5,13 @@
 
 namespace ql {
 
+// levy: symmetric alpha-stable, which has no variance; csrc/cpu/levy.h draws it, and nothing here does.
 // Averaged: half the sum of a step's noise and the next step's, of variance 1/2 (Leimkuhler and Matthews, AMRX 2013).
 enum class NoiseKind : int32_t {
   gaussian = 1,
   uniform = 2,
   rademacher = 3,
+  levy = 4,
   averaged_gaussian = 5,
   averaged_uniform = 6,
   averaged_rademacher = 7,

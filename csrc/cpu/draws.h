@@ -3,6 +3,7 @@
 
 #include "../core/update.h"
 #include "lanes.h"
+#include "levy.h"
 
 namespace ql::cpu {
 
@@ -24,6 +25,12 @@ struct Reads {
   bool noise, slots[3 + kMaxStates];
 };
 
+// What noise is drawn; tail_index: of Levy noise.
+struct NoiseLaw {
+  NoiseKind kind;
+  double tail_index;
+};
+
 // The draws of a chunk. All its groups have the same high bits: chunks end at multiples of a power of two.
 template <class L>
 struct Draws {
@@ -32,18 +39,20 @@ struct Draws {
                                           Purpose::state_rounding + 3};
   Coordinates at;
   RoundKeys<L> keys;
-  NoiseKind kind;
+  NoiseLaw law;
   bool noise;
   PurposePart noise_parts[2][2];  // of this step and of the next
-  int count = 0;                  // of the draws for roundings
+  PurposePart levy_parts[2];
+  int count = 0;  // of the draws for roundings
   PurposePart parts[3 + kMaxStates];
   uint32_t* buffers[3 + kMaxStates];
 
-  [[gnu::noinline]] Draws(Coordinates coordinates, NoiseKind noise_kind, uint32_t group_high, const Reads& reads, Bits<L>& bits)
-      : at(coordinates), keys(at.key), kind(noise_kind), noise(reads.noise) {
+  [[gnu::noinline]] Draws(Coordinates coordinates, NoiseLaw noise_law, uint32_t group_high, const Reads& reads, Bits<L>& bits)
+      : at(coordinates), keys(at.key), law(noise_law), noise(reads.noise) {
     for (uint32_t i = 0; i < 2; ++i) {
       noise_parts[0][i] = purpose_part(at, group_high, Purpose::noise + i);
       noise_parts[1][i] = purpose_part(at.next(), group_high, Purpose::noise + i);
+      levy_parts[i] = purpose_part(at, group_high, Purpose::levy + i);
     }
     for (int slot = 0; slot < 3 + kMaxStates; ++slot) {
       if (!reads.slots[slot]) continue;
@@ -64,6 +73,15 @@ QL_HD void draw_halves(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[2]
   for (int i = 0; i < 2 * M; ++i) L::store_halves_draw(buffers[i / 2] + i % 2 * (kTile<L> / 2), c[i]);
 }
 
+// A word of 32 bits an element of one block.
+template <class L>
+QL_HD void draw_words(const RoundKeys<L>& keys, const GroupPart<L> (&groups)[2], const PurposePart (&parts)[2], uint32_t* words) {
+  typename L::C c[4][4];
+  draw<L, 2, 2>(keys, groups, parts, c);
+  L::store_words_draw(words, c[0], c[2]);
+  L::store_words_draw(words + kTile<L>, c[1], c[3]);
+}
+
 // The noise of one block at one step. Its values are made in a loop of their own: their chain of operations is long, and behind
 // the draw's or before the update's it would keep the processor waiting.
 template <class L>
@@ -71,10 +89,7 @@ QL_HD void draw_noise(const RoundKeys<L>& keys, NoiseKind law, const GroupPart<L
                       uint32_t* noise) {
   alignas(64) uint32_t words[kBlock<L>];
   if (law == NoiseKind::gaussian) {
-    typename L::C c[4][4];
-    draw<L, 2, 2>(keys, groups, parts, c);
-    L::store_words_draw(words, c[0], c[2]);
-    L::store_words_draw(words + kTile<L>, c[1], c[3]);
+    draw_words<L>(keys, groups, parts, words);
     for (int v = 0; v < kBlock<L> / L::width; ++v) L::store_words(noise, v, L::bits_of(gaussian<L>(L::load_words(words, v))));
   } else {
     draw_halves<L, 1>(keys, groups, {parts[0]}, {words});
@@ -91,13 +106,21 @@ QL_HD void find_groups(const Draws<L>& draws, Coordinates at, uint32_t group_low
   }
 }
 
+template <class L>
+[[gnu::noinline]] void draw_levy(const Draws<L>& draws, const GroupPart<L> (&groups)[2], uint32_t* noise) {
+  alignas(64) uint32_t first[kBlock<L>], second[kBlock<L>];
+  draw_words<L>(draws.keys, groups, draws.noise_parts[0], first);
+  draw_words<L>(draws.keys, groups, draws.levy_parts, second);
+  fill_levy(first, second, draws.law.tail_index, noise, kBlock<L>);
+}
+
 // Noise that is there already becomes the average of it and the next step's.
 template <class L>
 [[gnu::noinline]] void average_noise(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
   alignas(64) uint32_t next[kBlock<L>];
   GroupPart<L> groups[2];
   find_groups<L>(draws, draws.at.next(), group_low, groups);
-  draw_noise<L>(draws.keys, law_of(draws.kind), groups, draws.noise_parts[1], next);
+  draw_noise<L>(draws.keys, law_of(draws.law.kind), groups, draws.noise_parts[1], next);
   for (int v = 0; v < kBlock<L> / L::width; ++v) {
     const typename L::F both = average<L>(L::float_of(L::load_words(noise, v)), L::float_of(L::load_words(next, v)));
     L::store_words(noise, v, L::bits_of(both));
@@ -109,9 +132,11 @@ template <class L>
 [[gnu::noinline]] void draw_block(const Draws<L>& draws, uint32_t group_low, uint32_t* noise) {
   GroupPart<L> groups[2];
   find_groups<L>(draws, draws.at, group_low, groups);
-  if (draws.noise) {
-    draw_noise<L>(draws.keys, law_of(draws.kind), groups, draws.noise_parts[0], noise);
-    if (averages(draws.kind)) average_noise<L>(draws, group_low, noise);
+  if (draws.noise && draws.law.kind == NoiseKind::levy) {
+    draw_levy<L>(draws, groups, noise);
+  } else if (draws.noise) {
+    draw_noise<L>(draws.keys, law_of(draws.law.kind), groups, draws.noise_parts[0], noise);
+    if (averages(draws.law.kind)) average_noise<L>(draws, group_low, noise);
   }
   int i = 0;
   for (; i + 1 < draws.count; i += 2) {

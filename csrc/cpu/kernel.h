@@ -35,6 +35,7 @@ struct Launch {
   const float* compensations;  // one for each tensor; or none at all
   const Observer* observer;    // may be none
   const Chunk* chunks;
+  const double* tail_indices;  // of Levy noise, one for each tensor; or none at all
 };
 
 // Steps the chunks [first, last) of a launch.

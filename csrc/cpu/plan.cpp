@@ -80,6 +80,20 @@ Rows<Rule> make_rows(const Description& description, const StepInput& input) {
   return made;
 }
 
+// Levy noise has a law where it moves the parameter alone, and no variance that rounding could be taken out of.
+void check_levy(const std::string& rule, const Hyper& hyper, double tail_index) {
+  if (rule != "plain" || hyper.corrected_param) throw std::invalid_argument("Levy noise is for rule 'plain', not corrected");
+  if (!(tail_index > 1.0 && tail_index <= 2.0)) throw std::invalid_argument("Levy noise needs a tail index in (1, 2]");
+}
+
+// The tail index of each tensor; empty if there are none.
+std::vector<double> spread_tail_indices(const Description& description, const StepInput& input) {
+  std::vector<double> of_tensors;
+  if (input.tail_indices.empty()) return of_tensors;
+  for (const int32_t group : description.groups) of_tensors.push_back(input.tail_indices[static_cast<size_t>(group)]);
+  return of_tensors;
+}
+
 }  // namespace
 
 std::vector<double> Plan::square_grads(const std::vector<const void*>& grads, int threads) const {
@@ -146,8 +160,13 @@ void Plan::check(const StepInput& input) const {
     throw std::invalid_argument("one multiplier for each group is needed");
   if (!input.compensations.empty() && input.compensations.size() != description_.tensors.size())
     throw std::invalid_argument("one compensation for each tensor is needed, or none at all");
+  if (!input.tail_indices.empty() && input.tail_indices.size() != input.hypers.size())
+    throw std::invalid_argument("one tail index for each group is needed, or none at all");
   for (const int32_t group : description_.groups) {
     if (group < 0 || static_cast<size_t>(group) >= input.hypers.size()) throw std::invalid_argument("a tensor names no group");
+    const Hyper& hyper = input.hypers[static_cast<size_t>(group)];
+    if (hyper.noise != NoiseKind::levy) continue;
+    check_levy(description_.rule, hyper, input.tail_indices.empty() ? 0.0 : input.tail_indices[static_cast<size_t>(group)]);
   }
   if (!counters_fit()) throw std::overflow_error("a step counter left [0, 2^32 - 2]");
 }
@@ -158,11 +177,17 @@ void Plan::run(const StepInput& input, const Observer* observer) const {
   visit_rule(AllRules{}, description_.rule, [&]<class Rule>(int) {
     const Rows<Rule> made = make_rows<Rule>(description_, input);
     const float* compensations = input.compensations.empty() ? nullptr : input.compensations.data();
+    const std::vector<double> tail_indices = spread_tail_indices(description_, input);
     const Kernel kernel = observer == nullptr ? kernel_ : observed_kernel_;
-    const Launch launch{description_.types, description_.tensors.data(),
-                        input.grads.data(), made.row_of.data(),
-                        made.rows.data(),   compensations,
-                        observer,           chunks_.data()};
+    const Launch launch{description_.types,
+                        description_.tensors.data(),
+                        input.grads.data(),
+                        made.row_of.data(),
+                        made.rows.data(),
+                        compensations,
+                        observer,
+                        chunks_.data(),
+                        tail_indices.empty() ? nullptr : tail_indices.data()};
     run_tasks(input.threads, static_cast<int64_t>(tasks_.size()) - 1,
               [&](int64_t task) { kernel(launch, tasks_[static_cast<size_t>(task)], tasks_[static_cast<size_t>(task) + 1]); });
   });

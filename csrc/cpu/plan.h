@@ -25,6 +25,7 @@ struct StepInput {
   std::vector<float> compensations;
   uint32_t chain;
   int threads;
+  std::vector<double> tail_indices = {};  // of Levy noise, one for each group; or none at all
 };
 
 class Plan {

@@ -217,7 +217,8 @@ void step_chunk(const Launch& launch, const Chunk& chunk) {
   const Coordinates at{{static_cast<uint32_t>(tensor.key), static_cast<uint32_t>(tensor.key >> 32)}, row.step, row.chain};
   const int64_t first = tensor.offset + chunk.begin, last = tensor.offset + chunk.end;  // of the unsharded tensor
   Bits<L> bits;
-  const Draws<L> draws(at, s.noise, static_cast<uint32_t>(first / kGroup >> 32), pass.reads, bits);
+  const NoiseLaw law{s.noise, launch.tail_indices ? launch.tail_indices[chunk.tensor] : 0.0};
+  const Draws<L> draws(at, law, static_cast<uint32_t>(first / kGroup >> 32), pass.reads, bits);
   Edge<L, Rule, P, G, S> edge;
   const Watched watched{s.update_rounding != GridRounding::off || !stores, stores, noisy,
                         bytes_of(types.param) == 2 && s.lr != 0.0f};

@@ -135,6 +135,10 @@ void Plan::check(const StepInput& input, const Common& common) const {
     if (group.schedule != nullptr && (group.schedule_steps < 1 || common.overrun == nullptr))
       throw std::invalid_argument("a schedule needs a step, and a flag for its end");
   }
+  for (const Tensor& tensor : description_.tensors) {  // other plans' groups may have it
+    if (input.groups[static_cast<size_t>(tensor.group)].hyper.noise == NoiseKind::levy)
+      throw std::invalid_argument("GPUs have no kernels of Levy noise");
+  }
   if (!counters_fit()) throw std::overflow_error("a step counter left [0, 2^32 - 2]");
 }
 

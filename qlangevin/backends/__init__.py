@@ -32,6 +32,9 @@ class Backend(Protocol):
     def make_plan(self, bucket: Bucket) -> Plan:
         """The plan of one bucket, kept between steps."""
 
+    def draws_levy(self, device: torch.device) -> bool:
+        """Whether its plans draw Levy noise for tensors that it can step."""
+
     def is_chosen_by_name_only(self, device: torch.device) -> bool:
         """Whether "auto" passes it over for tensors that it can step."""
 
@@ -43,9 +46,17 @@ BACKENDS: tuple[Backend, ...] = (NativeBackend(), TritonBackend(), ReferenceBack
 NAMES = ("auto", *(backend.name for backend in BACKENDS))
 
 
-def explain_backends(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> dict[str, str | None]:
+def why_not(backend: Backend, device: torch.device, dtypes: tuple[torch.dtype, ...], levy: bool) -> str | None:
+    """Why a backend cannot step such tensors here; None if it can. levy: whether a group of theirs has Levy noise."""
+    why = backend.why_not(device, dtypes)
+    if why is None and levy and not backend.draws_levy(device):
+        return f"it has no Levy noise on {device.type} devices; native has it for the CPU's tensors, the reference for all"
+    return why
+
+
+def explain_backends(device: torch.device, dtypes: tuple[torch.dtype, ...], levy: bool = False) -> dict[str, str | None]:
     """For each backend why it cannot step such tensors; None if it can."""
-    return {backend.name: backend.why_not(device, dtypes) for backend in BACKENDS}
+    return {backend.name: why_not(backend, device, dtypes, levy) for backend in BACKENDS}
 
 
 def check_backend_name(name: str) -> None:
@@ -66,15 +77,15 @@ def find_named(name: str) -> Backend:
     return next(backend for backend in BACKENDS if backend.name == name)
 
 
-def find_automatic(device: torch.device, dtypes: tuple[torch.dtype, ...]) -> Backend:
+def find_automatic(device: torch.device, dtypes: tuple[torch.dtype, ...], levy: bool = False) -> Backend:
     """What "auto" takes: the first backend that can step such tensors; those behind it are not asked."""
-    able = (one for one in BACKENDS if not one.is_chosen_by_name_only(device) and one.why_not(device, dtypes) is None)
+    able = (one for one in BACKENDS if not one.is_chosen_by_name_only(device) and why_not(one, device, dtypes, levy) is None)
     return next(able)  # the reference can step anything
 
 
 def warn_of_reference(bucket: Bucket) -> None:
     """Says once that a bucket is stepped slowly, and why."""
-    reasons = explain_backends(bucket.device, bucket.dtypes)
+    reasons = explain_backends(bucket.device, bucket.dtypes, bucket.levy)
     told = "; ".join(f"{name}: {why}" for name, why in reasons.items() if why is not None)
     # Python shows an equal warning once.
     warnings.warn(f"qlangevin steps with the slow reference backend: {told}", RuntimeWarning, stacklevel=3)
@@ -88,12 +99,13 @@ def choose_backend(name: str, bucket: Bucket) -> Backend:
     """
     check_backend_name(name)
     check_cpu_path()
-    chosen = find_automatic(bucket.device, bucket.dtypes) if name == "auto" else find_named(name)
-    if chosen.why_not(bucket.device, bucket.dtypes) is None:
+    asked = bucket.device, bucket.dtypes, bucket.levy
+    chosen = find_automatic(*asked) if name == "auto" else find_named(name)
+    if why_not(chosen, *asked) is None:
         if name == "auto" and chosen.name == "reference":
             warn_of_reference(bucket)
         return chosen
-    reasons = explain_backends(bucket.device, bucket.dtypes)
+    reasons = explain_backends(*asked)
     dtypes = ", ".join(str(dtype).removeprefix("torch.") for dtype in bucket.dtypes)
     usable = ", ".join(key for key, why in reasons.items() if why is None)
     raise BackendError(

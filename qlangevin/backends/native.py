@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..buckets import Bucket
 from ..errors import BackendError
+from ..levy import TAIL_INDEX
 from ..native_module import missing
 from ..native_module import native as _native
 from ..reference import STATISTICS
@@ -67,6 +68,10 @@ class NativeBackend:
         """Never."""
         return False
 
+    def draws_levy(self, device: torch.device) -> bool:
+        """Whether its plans draw Levy noise: on the CPU."""
+        return cuda.find_module(device) is None
+
     def counts_on_device(self, device: torch.device) -> bool:
         """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""
         return cuda.find_module(device) is not None
@@ -99,7 +104,10 @@ class NativePlan:
         hypers = self.hypers.convert(step_input.hypers)
         multipliers, compensations = step_input.grad_multipliers, step_input.compensations
         threads = torch.get_num_threads()
-        return _native.StepInput(step_input.pointers, hypers, multipliers, compensations, step_input.chain, threads)
+        converted = _native.StepInput(step_input.pointers, hypers, multipliers, compensations, step_input.chain, threads)
+        if self.bucket.levy:
+            converted.tail_indices = [values.get(TAIL_INDEX) or 0.0 for values in step_input.hypers]
+        return converted
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""

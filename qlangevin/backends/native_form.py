@@ -7,11 +7,12 @@ from typing import Any
 
 from ..buckets import Bucket
 from ..hyper import AVERAGED, NOISES
+from ..levy import LEVY
 from ..quantizers import ROUNDINGS
 from ..reference_rules import RULES
 
 NOISE_CODES = {name: code for code, name in enumerate(NOISES, 1)}  # the values of NoiseKind in csrc/core/normal.h
-NOISE_CODES |= {AVERAGED + name: code + 4 for name, code in NOISE_CODES.items()}
+NOISE_CODES |= {AVERAGED + name: code + 4 for name, code in NOISE_CODES.items()} | {LEVY: 4}
 ROUNDING_CODES = {"off": 0, **{name: code for code, name in enumerate(ROUNDINGS, 1)}}  # GridRounding in csrc/core/quantize.h
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .. import reference
 from ..buckets import Bucket, Item
+from ..levy import TAIL_INDEX
 from ..reference_numbers import flatten, sum_squares
 from ..reference_rules import RULES
 from ..scalar_values import COUNTER_END
@@ -32,6 +33,10 @@ class ReferenceBackend:
     def is_chosen_by_name_only(self, device: torch.device) -> bool:
         """Never: it is the last resort."""
         return False
+
+    def draws_levy(self, device: torch.device) -> bool:
+        """Always."""
+        return True
 
     def counts_on_device(self, device: torch.device) -> bool:
         """Never: the reference looks at each step."""
@@ -82,10 +87,15 @@ class ReferencePlan:
         compensations = step_input.compensations or [0.0] * len(self.bucket.items)
         for item, grad, compensation in zip(self.bucket.items, step_input.grads, compensations, strict=True):
             at = item.group, int(item.state["step"]) + 1
+            hyper, multiplier = step_input.hypers[item.group], step_input.grad_multipliers[item.group]
             if at not in rows:
-                hyper, multiplier = step_input.hypers[item.group], step_input.grad_multipliers[item.group]
                 rows[at] = reference.make_row(self.rule, hyper, multiplier, at[1], step_input.chain)
-            yield item, grad, rows[at], reference.Part(item.key, item.offset, item.noise, compensation)
+            yield (
+                item,
+                grad,
+                rows[at],
+                reference.Part(item.key, item.offset, item.noise, compensation, hyper.get(TAIL_INDEX) or 2.0),
+            )
 
     def square_grads(self, step_input: StepInput) -> list[float]:
         """The sum of squares of each gradient."""

@@ -41,6 +41,10 @@ class TritonBackend:
             plan.compile(observes=False)
             return plan
 
+    def draws_levy(self, device: torch.device) -> bool:
+        """Never."""
+        return False
+
     def counts_on_device(self, device: torch.device) -> bool:
         """Whether its plans can count steps on the device, where the host does not know of a step that was skipped."""
         return device.type != "cpu" or is_interpreting()

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..fields import Choice, Flag, Number
-from ..hyper import INTEGRATORS
+from ..hyper import INTEGRATORS, NOISES
+from ..levy import NoiseName, TailIndex
 from ..quantizers import BlockGrid, Grid
 from ..scalar_values import as_number
 from .base import LangevinOptimizer
@@ -46,7 +47,12 @@ class SGLD(LangevinOptimizer):
         grad_quantizer: quantizers.Grid, or BlockGrid for a scale a block, for the gradient, before decay; None for none.
         update_quantizer: quantizers.Grid for the displacement, before noise is added to it; None for none.
         noise: "gaussian", or "uniform" or "rademacher" (cheaper, of the same weak order in lr: right for averages of smooth
-            functions, not for tails).
+            functions, not for tails); or "levy", symmetric alpha-stable noise: see tail_index.
+        tail_index: alpha in (1, 2] of Levy noise, and None for any other. A step's noise is :math:`(\eta T)^{1/\alpha} S` with
+            :math:`E\, e^{i\omega S} = e^{-|\omega|^\alpha}`, which is sqrt(2 eta T) z at alpha = 2. Only there the chain
+            samples exp(-U / T); below it is a Levy-driven one, whose jumps cross wide barriers: no variance exists. Without
+            momentum, "variance_corrected" and capturable; on the CPU, or by the reference; reproducible, but its last bits are
+            the C library's.
         noise_on: the names of the parameters that take noise, as layers.select_layers gives them; None: all. The others step
             as at temperature 0, bit for bit given the same gradients.
         param_rounding, state_rounding: "stochastic", "nearest", or "auto": stochastic below float32. param_rounding also
@@ -69,7 +75,8 @@ class SGLD(LangevinOptimizer):
         BackendError: an unknown backend.
 
     Source: Welling and Teh, ICML 2011, eq. 4, for a mean loss; noise in the velocity: Chen, Fox, Guestrin, ICML 2014, eq. 15;
-    averaged noise: Leimkuhler and Matthews, AMRX 2013.
+    averaged noise: Leimkuhler and Matthews, AMRX 2013; Levy noise: Simsekli, ICML 2017 (arXiv 1706.03649), Simsekli, Sagun,
+    Gurbuzbalaban 2019 (arXiv 1901.06053), drawn by Chambers, Mallows, Stuck, JASA 1976.
     """
 
     rules = ("plain", "momentum")
@@ -78,7 +85,10 @@ class SGLD(LangevinOptimizer):
         "dampening": Number(high=1.0),
         "nesterov": Flag(),
         "integrator": Choice(INTEGRATORS),
+        "noise": NoiseName(NOISES, takes_levy=True),
+        "tail_index": TailIndex(),
     }
+    own_defaults: ClassVar[dict[str, Any]] = {"tail_index": None}  # of an optimizer that was pickled before there was one
 
     def __init__(
         self,
@@ -95,6 +105,7 @@ class SGLD(LangevinOptimizer):
         grad_quantizer: Grid | BlockGrid | None = None,
         update_quantizer: Grid | None = None,
         noise: str = "gaussian",
+        tail_index: float | None = None,
         noise_on: Sequence[str] | None = None,
         param_rounding: str = "auto",
         state_rounding: str = "auto",

@@ -15,7 +15,7 @@ from torch import Tensor
 from qlangevin import _native, reference, reference_rules
 
 NOISE_CODES = {"gaussian": 1, "uniform": 2, "rademacher": 3}  # NoiseKind of csrc/core/normal.h
-NOISE_CODES |= {f"averaged_{name}": code + 4 for name, code in NOISE_CODES.items()}
+NOISE_CODES |= {f"averaged_{name}": code + 4 for name, code in NOISE_CODES.items()} | {"levy": 4}
 ROUNDING_CODES = {"off": 0, "nearest": 1, "stochastic": 2, "floor": 3, "dither": 4}  # GridRounding of csrc/core/quantize.h
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 INTEGERS = {4: torch.int32, 2: torch.int16, 8: torch.int64}
@@ -51,6 +51,7 @@ PLAIN_SETTINGS: dict[str, Any] = {
     "epsilon_hat": False,
     "momentum_in_drift": True,
     "frozen_at": 0,
+    "tail_index": 2.0,  # of Levy noise, whose temperature is that of equal scale here
     "compensation": 0.0,  # a term that the caller makes; kernels are handed its factor
 }
 
@@ -96,8 +97,9 @@ def step_reference(step: Step, jobs: Sequence[Job]) -> None:
     rule = reference_rules.RULES[step.rule]
     for job in jobs:
         at = int(job.steps) + 1
-        row = reference.make_row(rule, step.hypers[job.group], step.multipliers[job.group], at, step.chain)
-        part = reference.Part(job.key, job.offset, job.noise, job.compensation)
+        h = step.hypers[job.group]
+        row = reference.make_row(rule, h, step.multipliers[job.group], at, step.chain)
+        part = reference.Part(job.key, job.offset, job.noise, job.compensation, h["tail_index"])
         reference.step_tensor(rule, row, part, job.param, job.grad, job.states)
         job.steps += 1
 
@@ -145,7 +147,10 @@ def make_input(step: Step, jobs: Sequence[Job], threads: int = 1) -> Any:
     hypers = [make_hyper(step.rule, h) for h in step.hypers]
     compensations = [job.compensation for job in jobs] if any(job.compensation for job in jobs) else []
     grads = [job.grad.data_ptr() for job in jobs]
-    return _native.StepInput(grads, hypers, list(step.multipliers), compensations, step.chain, threads)
+    made = _native.StepInput(grads, hypers, list(step.multipliers), compensations, step.chain, threads)
+    if any(h["noise"] == "levy" for h in step.hypers):
+        made.tail_indices = [h["tail_index"] for h in step.hypers]
+    return made
 
 
 def run_plan(plan: Any, step: Step, jobs: Sequence[Job], threads: int = 1) -> None:

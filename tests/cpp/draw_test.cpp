@@ -29,7 +29,7 @@ TEST(words_come_from_purposes_0_and_1) {
 }
 
 TEST(halves_of_every_purpose_come_from_their_own_counter) {
-  for (const uint32_t purpose : {0u, 2u, 3u, 4u, 8u, 9u, 10u, 11u, 0xFFFFu}) {
+  for (const uint32_t purpose : {0u, 2u, 3u, 4u, 8u, 9u, 10u, 11u, 16u, 17u, 0xFFFFu}) {
     for (const uint64_t group : kGroups) {
       uint32_t words[4], wanted[4];
       test::draw_halves<ScalarLanes>(kAt, group, purpose, words);
@@ -59,6 +59,7 @@ TEST(purposes_are_those_of_the_contract) {
   CHECK_EQUAL(uint32_t{Purpose::grad_quantizer}, 3u);
   CHECK_EQUAL(uint32_t{Purpose::update_quantizer}, 4u);
   CHECK_EQUAL(uint32_t{Purpose::state_rounding}, 8u);
+  CHECK_EQUAL(uint32_t{Purpose::levy}, 16u);
 }
 
 TEST(element_2i_has_the_low_half_of_word_i) {

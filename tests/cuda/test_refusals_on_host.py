@@ -88,6 +88,7 @@ def check_untouched(plan: Plan, jobs: list[Job]) -> None:
         ({"hypers": [], "grad_multipliers": []}, "one input for each group"),
         ({"hypers": [make_hyper("momentum", SETTINGS)] * 2, "grad_multipliers": [1.0] * 2}, "one input for each group"),
         ({"compensations": [1.0]}, "one compensation for each tensor"),
+        ({"hypers": [make_hyper("momentum", SETTINGS | {"noise": "levy"})]}, "no kernels of Levy noise"),
     ],
 )
 def test_a_bad_step_changes_nothing(changes: dict[str, Any], words: str, counts_on_device: bool) -> None:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from qlangevin import hyper, optim, quantizers, reference, reference_grids, reference_numbers, reference_root, reference_rules
+from qlangevin import (
+    hyper,
+    levy,
+    optim,
+    quantizers,
+    reference,
+    reference_grids,
+    reference_levy,
+    reference_numbers,
+    reference_root,
+    reference_rules,
+)
 from qlangevin.backends import native_form
 
 from .sources import block_after, read, without_comments
@@ -188,7 +199,7 @@ def test_philox_s_constants() -> None:
 def test_the_purposes_of_a_draw() -> None:
     text = header("draw.h")
     purposes = dict(re.findall(r"(\w+) = (\d+),", block_after(text, text.index("struct Purpose"))))
-    assert len(purposes) == 5
+    assert len(purposes) == 6
     for name, value in purposes.items():
         assert getattr(reference_numbers, name.upper()) == int(value)
     assert int(constant(text, "kGroup")) == reference_numbers.GROUP
@@ -208,10 +219,21 @@ def test_the_noise_laws_constants() -> None:
     assert values[8:] == [reference_numbers.UNIFORM_SPACING]
 
 
+def test_levy_noise_s_constants() -> None:
+    text, mirror = without_comments(read("csrc/cpu/levy.cpp")), read("qlangevin/reference_levy.py")
+    assert float.fromhex(constant(text, "kQuarterTurn")) == reference_levy.QUARTER_TURN
+    assert re.findall(r"0x1p(-\d+)", text) == re.findall(r"2\.0 ?\*\*(-\d+)", mirror) == ["-39", "-24"]
+    for literal in ("0x7FFFFFFF", "<< 8", ">> 24", "0xFFFFFF", "v < 0.5", "(tail_index - 1.0) / tail_index", "sine / cosine *"):
+        assert literal in text and literal in mirror, literal
+
+
+NOISE_NAMES = (*hyper.NOISES, levy.LEVY, *(hyper.AVERAGED + name for name in hyper.NOISES))
+
+
 @pytest.mark.parametrize(
     ("file", "enum", "names", "codes"),
     [
-        ("normal.h", "NoiseKind", (*hyper.NOISES, *(hyper.AVERAGED + name for name in hyper.NOISES)), native_form.NOISE_CODES),
+        ("normal.h", "NoiseKind", NOISE_NAMES, native_form.NOISE_CODES),
         ("quantize.h", "GridRounding", ("off", *quantizers.ROUNDINGS), native_form.ROUNDING_CODES),
     ],
 )

@@ -133,12 +133,12 @@ def test_the_constants() -> None:
     assert number("draw.py", "ROUNDS") == int(constant(text, "kPhiloxRounds"))
     text = header("draw.h")
     for name, value in re.findall(r"(\w+) = (\d+),", block_after(text, text.index("struct Purpose"))):
-        assert number("draw.py", name.upper()) == int(value)
+        assert name == "levy" or number("draw.py", name.upper()) == int(value)
     assert number("draw.py", "GROUP") == int(constant(text, "kGroup"))
     for file, other, enum in (("draw.py", "normal.h", "NoiseKind"), ("rounding.py", "quantize.h", "GridRounding")):
         text = header(other)
         for name, value in re.findall(r"(\w+) = (\d+)", block_after(text, text.index(f"enum class {enum}"))):
-            assert number(file, name.upper()) == int(value)
+            assert name == "levy" or number(file, name.upper()) == int(value)  # which the CPU alone has
     hexadecimal = re.compile(r"0x1\.[0-9a-f]+p-\d+|0x1p-?\d+")
     for file, other in (("draw.py", "normal.h"), ("correct.py", "correct.h")):
         ours, theirs = hexadecimal.findall(read(f"triton_kernels/{file}")), hexadecimal.findall(header(other))

@@ -45,6 +45,8 @@ ROWS += [Wrong("lr", lambda step: 0.1, "[0, inf)"), Wrong("weight_decay", lambda
 for _field in ("nesterov", "decoupled_weight_decay", "maximize", "capturable"):
     ROWS += [Wrong(_field, value, "True or False") for value in (1, 0, None, "yes", torch.tensor(True))]
 ROWS += [Wrong("noise", v, "gaussian, uniform, rademacher") for v in ("normal", "Gaussian", "", None, 1, True, ["gaussian"])]
+ROWS += [Wrong("tail_index", v, "(1, 2]") for v in (1, 1.0, 0.0, -1.5, 2.0001, 10**400, NAN, INF, "1.5", True, [1.5], 1.5j)]
+ROWS += [Wrong("tail_index", torch.tensor(v), "(1, 2]") for v in (1.0, 2.5, NAN, [1.5])]
 ROWS += [Wrong("noise_on", v, "parameter names") for v in ("p0", 1, True, ("p0", 1), {"p0": 1}, {"p0"}, object)]
 for _field in ("param_rounding", "state_rounding"):
     ROWS += [Wrong(_field, value, "auto, stochastic, nearest") for value in ("up", "floor", None, True, 0)]
@@ -56,6 +58,7 @@ ROWS += [Wrong("seed", 2**64, "[0, 2^64)"), Wrong("chain", 2**32, "[0, 2^32)"), 
 for _value in (torch.float16, torch.float64, torch.int32, "float32", float, 32):
     ROWS += [Wrong("state_dtype", _value, "torch.float32, torch.bfloat16 or None")]
 
+LEVY = {"noise": "levy", "tail_index": 1.5}
 # Two values that are right alone.
 COMBINATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "dampening above temperature 0": ({"temperature": 1.0, "momentum": 0.9, "dampening": 0.5}, "dampening"),
@@ -63,6 +66,13 @@ COMBINATIONS: dict[str, tuple[dict[str, Any], str]] = {
     "dampening with a tensor": ({"temperature": torch.tensor(1.0), "momentum": 0.9, "dampening": 0.5}, "dampening"),
     "nesterov above temperature 0": ({"temperature": 1e-9, "momentum": 0.9, "nesterov": True}, "nesterov"),
     "nesterov without momentum": ({"nesterov": True}, "nesterov"),
+    "Levy noise without a tail index": ({"noise": "levy"}, "needs a tail_index in"),
+    "a tail index of Gaussian noise": ({"tail_index": 1.5}, "tail_index = 1.5 goes with noise = 'levy'"),
+    "Levy noise with momentum": ({**LEVY, "momentum": 0.5}, "levy.*needs momentum = 0"),
+    "Levy noise with a schedule of momentum": ({**LEVY, "momentum": lambda step: 0.0}, "levy.*needs momentum = 0"),
+    "averaged Levy noise": ({**LEVY, "integrator": "leimkuhler_matthews"}, "levy.*integrator"),
+    "corrected rounding of Levy noise": ({**LEVY, "param_rounding": "variance_corrected"}, "levy.*variance_corrected"),
+    "Levy noise in a graph": ({**LEVY, "capturable": True}, "levy.*capturable"),
     "nesterov with dampening": ({"nesterov": True, "momentum": 0.9, "dampening": 0.1}, "nesterov"),
 }
 
