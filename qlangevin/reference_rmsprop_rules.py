@@ -41,7 +41,7 @@ class RMSpropMomentum(RMSprop):
 
     name = "rmsprop_momentum"
     hypers = ("alpha", "eps", "frozen_at", "momentum")
-    states = ("momentum_buffer", "square_avg")
+    states: tuple[str, ...] = ("momentum_buffer", "square_avg")
     site = "velocity"
     second_moment = 1
 
