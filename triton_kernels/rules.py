@@ -78,13 +78,13 @@ KERNELS = {  # the rule whose kernel steps a rule
     "rmsprop_momentum": "rmsprop_momentum",
     "rmsprop_centered_momentum": "rmsprop_centered_momentum",
 }
-BASES = {"adam_amsgrad": "adam", "rmsprop_centered": "rmsprop", "rmsprop_centered_momentum": "rmsprop_momentum"}
 
 
 @triton.constexpr_function
 def base_of(rule):
     """The rule whose members a rule has, but for `accumulate` and `precondition`."""
-    return BASES.get(rule, rule)
+    bases = {"adam_amsgrad": "adam", "rmsprop_centered": "rmsprop", "rmsprop_centered_momentum": "rmsprop_momentum"}
+    return bases[rule] if rule in bases else rule  # noqa: SIM401  # Triton does not take a dictionary's get()
 
 
 @triton.constexpr_function

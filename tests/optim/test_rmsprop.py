@@ -68,10 +68,11 @@ def names_of(rule: str) -> set[str]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_schedule_of_the_momentum_is_read_at_every_step(backend: str) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 0.1])
+def test_a_schedule_of_the_momentum_is_read_at_every_step(temperature: float, backend: str) -> None:
     momenta = (0.0, 0.5, 0.9, 0.25)
     problem, other = make_problem(), make_problem()
-    given: dict[str, Any] = {"seed": 1, "backend": backend, "temperature": 0.1}
+    given: dict[str, Any] = {"seed": 1, "backend": backend, "temperature": temperature}
     scheduled = LangevinRMSprop(problem.list(), momentum=Piecewise((1, 2, 3), momenta), **given)
     optimizer = LangevinRMSprop(other.list(), momentum=0.9, **given)
     for step, momentum in enumerate(momenta, 1):
