@@ -151,8 +151,9 @@ QL_HD Eight<uint32_t> find_largest(const Scalars& s, const Memory& memory, const
 }
 
 // unusual: with what most steps lack and registers are scarce for: averaged noise, a corrected rounding, blocks of gradients.
+// 14: the least number of its blocks for a multiprocessor; told none, ptxas spills a word to have 16 of some.
 template <class Rule, class P, class G, class S, bool observed, bool unusual>
-__global__ void __launch_bounds__(kWarp) step_kernel(const __grid_constant__ Arguments a) {
+__global__ void __launch_bounds__(kWarp, unusual && !observed ? 14 : 0) step_kernel(const __grid_constant__ Arguments a) {
   using L = GroupLanes;
   if (a.found_inf != nullptr && *a.found_inf != 0.0f) return;
   const Place here = place();

@@ -26,7 +26,7 @@ STATES = ("Float32", "BFloat16")
 FLAGS = ("-std=c++20", "-O3", "--fmad=false")
 ARCHITECTURE = re.compile(r"sm_(\d+)[a-z]?")
 STEP = re.compile(r"^void ql::cuda::step_kernel<(.*)>\(ql::cuda::Arguments\)$")
-ANY = re.compile(r"ql::cuda::OneOf<[^>]*>")  # a storage type that the arguments name
+ANY = re.compile(r"ql::OneOf<[^>]*>")  # a storage type that the arguments name
 
 
 @dataclass(frozen=True)
