@@ -105,6 +105,7 @@ class OptionalGrid:
         if not self.of_update and (value.rounding == NOISE or isinstance(value.resolution, DEPENDENT)):
             raise HyperparameterError(f"{name} must be a Grid of its own resolution, that rounds; got {value!r}")
         try:
+            value.__post_init__()  # which reading from a file leaves out
             return value.rounding, value.resolution_at(step)
         except HyperparameterError as error:
             raise HyperparameterError(f"{name}: {error}") from None
@@ -117,6 +118,10 @@ class OptionalGradGrid:
     def read(self, name: str, value: Any, step: int) -> tuple[str, Any, bool]:
         """(rounding, resolution, blocks): whether the resolution is that of blocks whose largest magnitude is in [1, 2)."""
         if isinstance(value, BlockGrid):
+            try:
+                value.__post_init__()  # which reading from a file leaves out
+            except HyperparameterError as error:
+                raise HyperparameterError(f"{name}: {error}") from None
             return value.rounding, value.resolution_of_one, True
         return *OptionalGrid().read(name, value, step), False
 

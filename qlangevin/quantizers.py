@@ -255,10 +255,11 @@ class BlockGrid:
     """Rounds gradients to a grid for each block of 128 elements, made by the largest magnitude in it.
 
     With a that magnitude, the spacing is ``2^(floor(log2 a) + 2 - bits)``, at least 2^-126: gradients are a power of two times
-    integers of at most ``2^(bits - 1)``, whatever their size, where a fixed Grid fits the gradients of few layers and few steps.
-    A block has the elements whose index in the unsharded tensor, as it lies in memory, has the same quotient by 128; a shard
-    that ends inside a block knows its part of it. Gradients are scaled (unscaled, clipped) before. A block with Inf or NaN has
-    the grid of the largest binary32 numbers, Inf and NaN pass.
+    integers of at most ``2^(bits - 1)`` (from a random point on with "dither"), whatever their size, where a fixed Grid fits the
+    gradients of few layers and few steps. A block has the elements whose index in the unsharded tensor, as it lies in memory, has
+    the same quotient by 128; a shard that ends inside a block knows its part of it. Gradients are scaled (unscaled, clipped)
+    before. Inf and NaN pass; the others of their block are then on the grid of the largest binary32 numbers: 0, or enormous with
+    "floor" and "dither".
 
     Args:
         bits: an integer in [3, 23]; 8 keeps 64 to 127 points on either side of 0.

@@ -54,6 +54,7 @@ class LangevinRMSprop(PreconditionedOptimizer):
     AAAI 2016, eq. 7; Bras, arXiv 2212.14718, T = sigma^2 / 2; in the velocity: Chen, Fox, Guestrin, ICML 2014, eq. 15.
     """
 
+    own_defaults: ClassVar[dict[str, Any]] = {**PreconditionedOptimizer.own_defaults, "momentum": 0.0, "centered": False}
     rules = ("rmsprop", "rmsprop_centered", "rmsprop_momentum", "rmsprop_centered_momentum")
     rule_fields: ClassVar[dict[str, Any]] = {
         "alpha": Number(high=1.0),

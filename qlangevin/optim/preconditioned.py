@@ -21,10 +21,10 @@ class PreconditionedOptimizer(LangevinOptimizer):
         """Fixes P from the next step on: without Adam's momentum the chain's law is then exp(-U / T) for small lr, whatever P.
 
         Each parameter keeps the second moment that it has after as many steps as the furthest parameter has taken now. Elements
-        whose second moment, or variance, is 0 then move by decoupled decay alone: P says nothing of them, and of no element if
-        amsgrad is switched on later. Adam's factor 1 / (1 - beta_1^k) goes on to 1. A graph that was captured before does not see
-        it. Waits for the device where it counts the steps. Once a group is fixed, calling it again changes nothing in it; one
-        that is added later is fixed by the next call.
+        whose second moment, or variance, is 0 then move by decoupled decay alone, and by what is left of RMSprop's velocity: P
+        says nothing of them, and of no element if amsgrad is switched on later. Adam's factor 1 / (1 - beta_1^k) goes on to 1.
+        A graph that was captured before does not see it. Waits for the device where it counts the steps. Once a group is fixed,
+        calling it again changes nothing in it; one that is added later is fixed by the next call.
 
         Raises:
             HyperparameterError: no step was taken yet.

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from qlangevin import StateDictError
+from qlangevin.quantizers import BlockGrid, Grid
 
 from .problems import ALL_ON, Problem, make_problem, make_sgld
 from .snapshots import assert_same, unchanged
@@ -31,6 +32,13 @@ def change_state(saved: Saved, **changes: Any) -> Saved:
     """The last parameter's state changed."""
     last = max(saved["state"])
     return {**saved, "state": {**saved["state"], last: {**saved["state"][last], **changes}}}
+
+
+def tampered(value: Any, **changes: Any) -> Any:
+    """A frozen value as reading from a file makes it, without its checks."""
+    for name, change in changes.items():
+        object.__setattr__(value, name, change)
+    return value
 
 
 WRONG: dict[str, Callable[[Saved], Any]] = {
@@ -72,6 +80,11 @@ WRONG: dict[str, Callable[[Saved], Any]] = {
     "groups of different seeds": lambda saved: change_group(saved, seed=123),
     "groups of different chains": lambda saved: change_group(saved, chain=123),
     "a temperature for Nesterov": lambda saved: change_group(saved, nesterov=True),
+    "blocks of too many bits": lambda saved: change_group(saved, grad_quantizer=tampered(BlockGrid(), bits=200)),
+    "blocks of fractional bits": lambda saved: change_group(saved, grad_quantizer=tampered(BlockGrid(), bits=8.5)),
+    "blocks of no bits": lambda saved: change_group(saved, grad_quantizer=tampered(BlockGrid(), bits=None)),
+    "blocks with an unknown rounding": lambda saved: change_group(saved, grad_quantizer=tampered(BlockGrid(), rounding="up")),
+    "a grid with an unknown rounding": lambda saved: change_group(saved, update_quantizer=tampered(Grid(64.0), rounding="up")),
     "equal names": lambda saved: change_group(saved, param_names=["p2", "p1"]),
 }
 

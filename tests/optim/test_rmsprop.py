@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -184,6 +185,17 @@ def test_constant_gradients_stay_finite_where_torch_s_variance_is_negative(momen
             assert bool((moved < 2.0 * options["lr"]).all())  # lr g / |g|
     assert bool(fallen.any()) and bool(theirs.isnan().any())
     assert bool(ours.isfinite().all())
+
+
+def test_an_optimizer_that_was_pickled_before_there_were_both() -> None:
+    problem, plain = make_problem(), make_problem()
+    optimizer = LangevinRMSprop(problem.named())
+    for holder in (optimizer.defaults, *optimizer.param_groups):
+        del holder["momentum"], holder["centered"]
+    optimizer, problem = pickle.loads(pickle.dumps((optimizer, problem)))
+    problem.run(optimizer, [1, 2])
+    plain.run(LangevinRMSprop(plain.named()), [1, 2])
+    assert_same(problem.values(), plain.values())
 
 
 def test_a_corrected_rounding_is_refused_with_noise_in_the_velocity() -> None:
