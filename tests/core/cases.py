@@ -213,8 +213,13 @@ def list_cases(count: int = CASES) -> Iterator[Case]:
         draw = random.Random(seed)
         row = {name: draw.choice(values) for name, values in FACTORS.items()}
         if seed % 2 == 0:
+            turn = seed // 2  # of rules and types, so that none waits for chance
+            for name in ("row", "param", "state"):
+                turn, at = divmod(turn, len(FACTORS[name]))
+                row[name] = FACTORS[name][at]
             row |= USUAL[draw.choice(list(USUAL))] | {
                 "grad": row["param"],
+                "size": draw.choice((65, 257, 1000, 1023)),
                 "grad_rounding": "off",
                 "corrected_param": False,
                 "lr": draw.choice((1e-3, 0.1)),

@@ -80,7 +80,7 @@ OPTIONS: dict[str, tuple[float, dict[str, Any]]] = {
     ),
     "blocks": (
         0.37,
-        {"lr": 0.01, "stochastic_param": True, "grad_rounding": "stochastic", "grad_resolution": 64.0, "grad_blocks": True},
+        {"lr": 0.01, "stochastic_param": True, "grad_rounding": "stochastic", "grad_resolution": 2.0**14, "grad_blocks": True},
     ),
     "averaged": (1.0, {"lr": 0.01, "temperature": 0.01, "noise": "averaged_gaussian", "stochastic_param": True}),
     "corrected": (1.0, {"lr": 0.01, "temperature": 0.01, "stochastic_param": True, "corrected_param": True}),

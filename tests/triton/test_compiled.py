@@ -57,8 +57,8 @@ def others(architecture: int) -> list[Binary]:
 
 
 def test_there_are_as_many_kernels_as_rules_and_storage_types() -> None:
-    """9 pairs of parameters and gradients: alone, and with two types of states for five kernels."""
-    assert len(list_specializations()) == 9 + 5 * 18 == len({one.title for one in list_specializations()})
+    """9 pairs of parameters and gradients: alone, and with two types of states for eight kernels."""
+    assert len(list_specializations()) == 9 + 8 * 18 == len({one.title for one in list_specializations()})
 
 
 @by_architecture
