@@ -13,7 +13,19 @@ import pytest
 CSRC = Path(__file__).parents[2] / "csrc"
 COMPILER = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "clang++", "c++"))), None)
 HEADERS = sorted(header for folder in ("core", "cpu", "cuda") for header in (CSRC / folder).glob("*.h"))
-STANDARD = {"algorithm", "cmath", "cstddef", "cstdint", "cstring", "limits", "stdexcept", "string", "type_traits", "utility", "vector"}
+STANDARD = {
+    "algorithm",
+    "cmath",
+    "cstddef",
+    "cstdint",
+    "cstring",
+    "limits",
+    "stdexcept",
+    "string",
+    "type_traits",
+    "utility",
+    "vector",
+}
 
 
 @pytest.mark.skipif(COMPILER is None, reason="no C++ compiler was found")
